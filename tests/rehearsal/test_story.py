@@ -1,0 +1,303 @@
+"""The main job, end to end, in the order a class lives it. Each test continues where the one before stopped.
+
+Real parts throughout: site.yml, amazon.aws, the dynamic inventory, SSH, systemd, conda and pip, JupyterLab, TLS.
+Figures (seconds, tasks a seat) go to test-results/story.json; no test asserts a wall-clock time.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+
+import pytest
+import requests
+from ansible_collections.classroom.gpu.plugins.filter.password import seat_password
+
+from .conftest import ROOT, Classroom, Run, tags
+
+FIGURES: dict[str, dict] = {}
+WANTED = {"s01", "s02"}
+
+
+def note(name: str, run: Run) -> None:
+    """Keep a run's figures for docs/rehearsal.md."""
+    FIGURES[name] = {"seconds": round(run.seconds, 1), "tasks": run.tasks, "changed": run.changed}
+    results = ROOT / "test-results"
+    results.mkdir(exist_ok=True)
+    (results / "story.json").write_text(json.dumps(FIGURES, indent=1) + "\n")
+    (results / f"{name}.log").write_text(run.output)
+
+
+def succeed(name: str, run: Run) -> Run:
+    note(name, run)
+    assert run.status == 0, run.output[-6000:]
+    return run
+
+
+@pytest.fixture(scope="module", autouse=True)
+def neighbour(classroom: Classroom) -> dict:
+    """Another class's machine with a seat `s01` of its own, which nothing may touch while this class is worked on."""
+    ec2 = classroom.client("ec2")
+    parameter = "/aws/service/debian/release/12/latest/amd64"
+    image = classroom.client("ssm").get_parameter(Name=parameter)["Parameter"]["Value"]
+    labels = {"Name": "other-s01", "classroom:name": "other", "classroom:seat": "s01"}
+    specification = [{"ResourceType": "instance", "Tags": [{"Key": key, "Value": value} for key, value in labels.items()]}]
+    ec2.run_instances(ImageId=image, InstanceType="t3.large", MinCount=1, MaxCount=1, TagSpecifications=specification)
+    before = wait_running(classroom)
+    yield before
+    after = classroom.instances("other")["s01"]
+    for key in ("InstanceId", "LaunchTime", "State", "PrivateIpAddress", "PublicIpAddress", "SecurityGroups", "Tags"):
+        assert after.get(key) == before.get(key), f"the other class's seat changed: {key}"
+    ec2.terminate_instances(InstanceIds=[before["InstanceId"]])
+
+
+def wait_running(classroom: Classroom) -> dict:
+    identity = classroom.instances("other")["s01"]["InstanceId"]
+    classroom.client("ec2").get_waiter("instance_running").wait(InstanceIds=[identity], WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+    return classroom.instances("other")["s01"]
+
+
+# --- launch ---------------------------------------------------------------------------------------------------------------------------
+
+
+def test_first_run_proves_every_seat(classroom: Classroom) -> None:
+    run = succeed("first", classroom.play("site.yml"))
+    assert set(classroom.instances()) == WANTED
+    for seat in WANTED:
+        assert all(check["ok"] for check in classroom.proof(seat)["checks"])
+        assert classroom.instances()[seat]["PublicIpAddress"] in run.output
+
+
+def test_machines_are_made_as_promised(classroom: Classroom) -> None:
+    volumes = {volume["VolumeId"]: volume for volume in classroom.client("ec2").describe_volumes()["Volumes"]}
+    for seat, instance in classroom.instances().items():
+        labels = {"Name": f"rehearsal-{seat}", "classroom:name": "rehearsal", "classroom:seat": seat, "classroom:stack": "rehearsal"}
+        assert labels.items() <= tags(instance).items()
+        assert instance["MetadataOptions"]["HttpTokens"] == "required"
+        assert instance["MetadataOptions"]["InstanceMetadataTags"] == "enabled"
+        volume = volumes[instance["BlockDeviceMappings"][0]["Ebs"]["VolumeId"]]
+        assert (volume["VolumeType"], volume["Encrypted"]) == ("gp3", True)
+
+
+def test_check_then_second_run_change_nothing(classroom: Classroom) -> None:
+    for name, arguments in (("check", ["--check"]), ("second", [])):
+        run = succeed(name, classroom.play("site.yml", *arguments))
+        assert run.changed == {"localhost": 0, "s01": 0, "s02": 0}
+
+
+# --- doors ----------------------------------------------------------------------------------------------------------------------------
+
+
+def curl(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["curl", "-sS", "-m", "5", *arguments], capture_output=True, text=True)
+
+
+def login(classroom: Classroom, seat: str, password: str) -> requests.Response:
+    url = f"https://{classroom.instances()[seat]['PublicIpAddress']}:8888/login"
+    with requests.Session() as session:
+        session.trust_env = False
+        session.verify = str(classroom.folder / "ca.crt")
+        session.get(url, timeout=10)
+        form = {"password": password, "_xsrf": session.cookies["_xsrf"]}
+        return session.post(url, data=form, allow_redirects=False, timeout=10)
+
+
+def test_only_the_seats_password_over_https_opens_the_door(classroom: Classroom) -> None:
+    secret = (classroom.folder / "secret").read_text().strip()
+    assert login(classroom, "s01", seat_password(secret, "s01")).status_code == 302
+    assert login(classroom, "s01", seat_password(secret, "s02")).status_code == 401
+    address = classroom.instances()["s01"]["PublicIpAddress"]
+    assert curl(f"http://{address}:8888/").returncode != 0
+    assert curl(f"https://{address}:8888/").returncode == 60, "a request without the class's CA must fail on trust"
+    assert curl("--cacert", str(classroom.folder / "ca.crt"), f"https://{address}:8888/login").returncode == 0
+    assert curl(f"http://{address}:9999/").returncode == 28, "port 9999 must not even answer"
+
+
+def test_the_firewall_lets_the_organiser_in_and_a_stranger_not(classroom: Classroom) -> None:
+    address = classroom.instances()["s01"]["PublicIpAddress"]
+    ca = str(classroom.folder / "ca.crt")
+    assert curl("--interface", "198.19.0.1", "--cacert", ca, f"https://{address}:8888/login").returncode == 0
+    assert curl("--interface", "198.19.0.2", "--cacert", ca, f"https://{address}:8888/login").returncode == 28
+
+
+def test_no_secret_is_readable_anywhere(classroom: Classroom) -> None:
+    """Not in the output at -vvv, in a process list, in git, or in what other users of a seat can read."""
+    secret = (classroom.folder / "secret").read_text().strip()
+    passwords = [seat_password(secret, seat) for seat in sorted(WANTED)]
+    processes = subprocess.Popen(
+        ["bash", "-c", "while :; do cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '; sleep 0.2; done"], stdout=subprocess.PIPE, text=True
+    )
+    run = classroom.play("site.yml", "-vvv", "-e", "reprove=true")
+    processes.terminate()
+    listed, _ = processes.communicate(timeout=30)
+    note("verbose", run)
+    assert run.status == 0
+    private = [*passwords, secret, (classroom.folder / "id_ed25519").read_text().splitlines()[1], "$argon2id$"]
+    for word in private:
+        assert word not in run.output
+        assert word not in listed
+        assert subprocess.run(["git", "grep", "-qF", "-e", word, "--", "."], cwd=ROOT).returncode == 1 or word == "$argon2id$"
+    for seat, word in [("s01", passwords[0]), ("s02", passwords[1])]:
+        found = classroom.ssh(seat, f"sudo grep -rlsF --exclude-dir=proc --exclude-dir=sys {word} /etc /home /opt /run /var /tmp /root")
+        assert found.stdout == "", "the password itself must not be on the seat"
+        hashed = classroom.ssh(seat, "sudo -u nobody grep -rlsF '$argon2id$' /etc /home /run /var /tmp")
+        assert hashed.stdout == ""
+
+
+# --- repair ---------------------------------------------------------------------------------------------------------------------------
+
+BREAKS = {
+    "jupyter_stopped": "sudo systemctl disable --now jupyter",
+    "certificate_deleted": "sudo sh -c 'rm -v $(systemctl cat jupyter | grep -oE \"/etc/jupyter/[^ ]+\\.crt\" | head -n 1)'",
+    "environment_damaged": "set -e; cd /opt/conda/envs/dl_aws/lib/python3.11; rm -v abc.py site-packages/numpy/__init__.py site-packages/IPython/__init__.py",
+    "course_deleted": "rm -r ~/dl_tutorial",
+}
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_a_broken_seat_is_repaired_and_no_other_touched(classroom: Classroom, name: str) -> None:
+    broken = classroom.ssh("s01", BREAKS[name])
+    assert broken.returncode == 0, broken.stderr
+    repaired(classroom, name)
+
+
+def repaired(classroom: Classroom, name: str) -> None:
+    """site.yml mends s01, leaves s02 alone, and proves s01 anew."""
+    before = {seat: classroom.proof(seat)["proven_at"] for seat in WANTED}
+    run = succeed(name, classroom.play("site.yml"))
+    assert run.changed["s01"] > 0
+    assert run.changed["s02"] == 0
+    assert classroom.proof("s01")["proven_at"] > before["s01"]
+    assert classroom.proof("s02")["proven_at"] == before["s02"]
+
+
+def test_a_seat_stopped_behind_our_back_is_started_again(classroom: Classroom) -> None:
+    ec2, identity = classroom.client("ec2"), classroom.instances()["s01"]["InstanceId"]
+    address = classroom.instances()["s01"]["PublicIpAddress"]
+    ec2.stop_instances(InstanceIds=[identity])
+    ec2.get_waiter("instance_stopped").wait(InstanceIds=[identity], WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+    repaired(classroom, "instance_stopped")
+    assert classroom.instances()["s01"]["InstanceId"] == identity
+    assert classroom.instances()["s01"]["PublicIpAddress"] != address
+
+
+def test_a_run_killed_before_its_restart_is_finished_by_the_next(classroom: Classroom) -> None:
+    """The running server has a setting that the file on disk no longer has: the killed run mended the file only."""
+    config = "/etc/jupyter/jupyter_server_config.py"
+    assert classroom.ssh("s01", f"echo 'c.ServerApp.max_body_size = 4711' | sudo tee -a {config} && sudo systemctl restart jupyter").returncode == 0
+    started = invocation(classroom)
+    kill_after_changed(classroom, "s01")
+    assert classroom.ssh("s01", f"sudo grep 4711 {config}").returncode == 1, "the killed run was to mend the file"
+    assert invocation(classroom) == started, "the killed run was not to reach the restart"
+    repaired(classroom, "killed_before_restart")
+    assert invocation(classroom) != started
+
+
+def invocation(classroom: Classroom) -> str:
+    """systemd's id of the running service: a new one at each start."""
+    return classroom.ssh("s01", "systemctl show jupyter --property InvocationID --value").stdout.strip()
+
+
+def kill_after_changed(classroom: Classroom, seat: str) -> None:
+    """kill -9 the run and all its workers as soon as it reports a change on the seat."""
+    with subprocess.Popen(
+        ["ansible-playbook", "site.yml"], cwd=ROOT, env=classroom.environment, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    ) as run:  # fmt: skip
+        for line in run.stdout:
+            if line.startswith(f"changed: [{seat}"):
+                os.killpg(run.pid, signal.SIGKILL)
+                return
+    pytest.fail("the run ended without changing anything on the seat")
+
+
+# --- a student at work ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_students_edit_survives(classroom: Classroom) -> None:
+    path = "~/dl_tutorial/code/hello_tensorflow.ipynb"
+    assert classroom.ssh("s01", f"echo ' ' >> {path}; echo mine > ~/dl_tutorial/mine.txt; sha256sum {path} > /tmp/before").returncode == 0
+    run = succeed("student_edit", classroom.play("site.yml"))
+    assert run.changed["s01"] == 0
+    kept = classroom.ssh("s01", "sha256sum -c /tmp/before && cat ~/dl_tutorial/mine.txt")
+    assert "mine" in kept.stdout
+    assert classroom.ssh("s01", f"cd ~/dl_tutorial && git checkout -q -- {path} && rm mine.txt").returncode == 0
+
+
+# --- stop, start ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_stop_and_start_bring_the_class_back_proven(classroom: Classroom) -> None:
+    before = classroom.instances()
+    succeed("stop", classroom.play("playbooks/stop.yml", "-e", "confirm=true"))
+    assert {one["State"]["Name"] for one in classroom.instances().values()} == {"stopped"}
+    succeed("start", classroom.play("playbooks/start.yml", "-e", "confirm=true"))
+    after = classroom.instances()
+    for seat in WANTED:
+        assert after[seat]["InstanceId"] == before[seat]["InstanceId"]
+        assert after[seat]["PublicIpAddress"] != before[seat]["PublicIpAddress"]
+        assert all(check["ok"] for check in classroom.proof(seat)["checks"])
+        url = f"https://{after[seat]['PublicIpAddress']}:8888/login"
+        assert curl("--cacert", str(classroom.folder / "ca.crt"), url).returncode == 0, "the certificate follows the address"
+    assert succeed("after_start", classroom.play("site.yml")).changed == {"localhost": 0, "s01": 0, "s02": 0}
+
+
+# --- refusals -------------------------------------------------------------------------------------------------------------------------
+
+EXPIRED = {"AWS_ACCESS_KEY_ID": "AKIAREHEARSALEXPIRED", "AWS_SECRET_ACCESS_KEY": "whatever"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "says"),
+    [
+        pytest.param([], {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}, r"No AWS credentials", id="no credentials"),
+        pytest.param([], {"AWS_SECRET_ACCESS_KEY": "wrong"}, r"(?i)credentials", id="wrong secret"),
+        pytest.param([], {"AWS_ACCESS_KEY_ID": "AKIAUNKNOWN000000000"}, r"(?i)credentials", id="unknown key"),
+        pytest.param([], EXPIRED, r"(?i)expired", id="expired"),
+        pytest.param([], {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, r"127\.0\.0\.1:9", id="unreachable endpoint"),
+        pytest.param([], {"AWS_REGION": None, "AWS_DEFAULT_REGION": None}, r"AWS_REGION", id="no region"),
+        pytest.param([], {"AWS_REGION": "us-wset-2"}, r"us-wset-2", id="unknown region"),
+        pytest.param(["-e", "classroom_account=999999999999"], {}, r"999999999999.*123456789012|123456789012.*999999999999", id="wrong account"),
+        pytest.param(["-e", "classroom_instance_type=g4dn.xlrage"], {}, r"g4dn\.xlrage", id="unknown instance type"),
+        pytest.param(["-e", "classroom_image=/aws/service/debian/release/99/latest/amd64"], {}, r"release/99", id="missing image"),
+        pytest.param(["--limit", "s01"], {}, r"-e seats=s01", id="limit"),
+        pytest.param(["-e", "seat=s01"], {}, r"-e seats=s01", id="typo"),
+        pytest.param(["-e", "seats=s09"], {}, r"s09", id="unknown seat"),
+        pytest.param([], {"CLASSROOM": "Not-a-Name"}, r"CLASSROOM", id="bad class name"),
+    ],
+)  # fmt: skip
+def test_bad_input_gets_one_clear_message_and_nothing_is_attempted(classroom, arguments, environment, says) -> None:
+    before = classroom.instances()
+    run = classroom.play("site.yml", *arguments, **environment)
+    assert run.status != 0
+    assert re.search(says, run.output, re.S), run.output
+    assert "Traceback" not in run.output
+    assert len(run.output.splitlines()) <= 30, run.output
+    assert not any(run.changed.values())
+    assert classroom.instances() == before
+
+
+# --- the end --------------------------------------------------------------------------------------------------------------------------
+
+
+def test_teardown_shows_asks_and_leaves_nothing(classroom: Classroom) -> None:
+    refused = classroom.play("playbooks/teardown.yml")
+    note("teardown_unanswered", refused)
+    assert refused.status != 0, "no terminal, no answer: nothing may be ended"
+    assert "s01" in refused.output and "s02" in refused.output and "confirm=true" in refused.output
+    assert set(classroom.instances()) == WANTED
+    succeed("teardown", classroom.play("playbooks/teardown.yml", "-e", "confirm=true"))
+    assert left(classroom) == {"instances": [], "volumes": [], "keys": [], "groups": []}
+
+
+def left(classroom: Classroom) -> dict[str, list]:
+    """Everything of this class that the API still holds."""
+    ec2, ours = classroom.client("ec2"), [{"Name": "tag:classroom:name", "Values": ["rehearsal"]}]
+    named = [{"Name": "group-name", "Values": ["classroom-rehearsal"]}]
+    return {
+        "instances": list(classroom.instances()),
+        "volumes": ec2.describe_volumes(Filters=ours)["Volumes"],
+        "keys": [key["KeyName"] for key in ec2.describe_key_pairs()["KeyPairs"] if key["KeyName"] == "classroom-rehearsal"],
+        "groups": ec2.describe_security_groups(Filters=named)["SecurityGroups"],
+    }
