@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,8 +41,6 @@ class Classroom:
 
     def play(self, playbook: str, *arguments: str, **environment: str | None) -> Run:
         """Run a playbook; a value of None takes a variable out of the environment. Raises TimeoutExpired after 15 minutes."""
-        import time
-
         merged = {**self.environment, **environment}
         command = ["ansible-playbook", playbook, *arguments]
         start = time.monotonic()
@@ -84,11 +83,12 @@ class Classroom:
     def ssh(self, seat: str, command: str) -> subprocess.CompletedProcess[str]:
         """Run a command as the student on a seat, with the class's key and known hosts, as docs/organiser.md says."""
         instance = self.instances()[seat]
-        options = [f"HostKeyAlias={instance['InstanceId']}", f"UserKnownHostsFile={self.folder / 'known_hosts'}", "StrictHostKeyChecking=yes"]
+        known = self.folder / "known_hosts"
+        options = [f"HostKeyAlias={instance['InstanceId']}", f"UserKnownHostsFile={known}", "StrictHostKeyChecking=yes", "ConnectTimeout=10"]
         flags = [part for option in options for part in ("-o", option)]
         target = f"ubuntu@{instance['PublicIpAddress']}"
         return subprocess.run(
-            ["ssh", "-n", "-i", str(self.folder / "id_ed25519"), *flags, "-o", "ConnectTimeout=10", target, command],
+            ["ssh", "-n", "-i", str(self.folder / "id_ed25519"), *flags, target, command],
             capture_output=True,
             text=True,
             timeout=60,

@@ -125,9 +125,8 @@ def test_no_secret_is_readable_anywhere(classroom: Classroom) -> None:
     """Not in the output at -vvv, in a process list, in git, or in what other users of a seat can read."""
     secret = (classroom.folder / "secret").read_text().strip()
     passwords = [seat_password(secret, seat) for seat in sorted(WANTED)]
-    processes = subprocess.Popen(
-        ["bash", "-c", "while :; do cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '; sleep 0.2; done"], stdout=subprocess.PIPE, text=True
-    )
+    watch = "while :; do cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '; sleep 0.2; done"
+    processes = subprocess.Popen(["bash", "-c", watch], stdout=subprocess.PIPE, text=True)
     run = classroom.play("site.yml", "-vvv", "-e", "reprove=true")
     processes.terminate()
     listed, _ = processes.communicate(timeout=30)
@@ -147,10 +146,11 @@ def test_no_secret_is_readable_anywhere(classroom: Classroom) -> None:
 
 # --- repair ---------------------------------------------------------------------------------------------------------------------------
 
+DAMAGE = "cd /opt/conda/envs/dl_aws/lib/python3.11 && rm -v abc.py site-packages/numpy/__init__.py site-packages/IPython/__init__.py"
 BREAKS = {
     "jupyter_stopped": "sudo systemctl disable --now jupyter",
     "certificate_deleted": "sudo sh -c 'rm -v $(systemctl cat jupyter | grep -oE \"/etc/jupyter/[^ ]+\\.crt\" | head -n 1)'",
-    "environment_damaged": "set -e; cd /opt/conda/envs/dl_aws/lib/python3.11; rm -v abc.py site-packages/numpy/__init__.py site-packages/IPython/__init__.py",
+    "environment_damaged": DAMAGE,
     "course_deleted": "rm -r ~/dl_tutorial",
 }
 
@@ -185,7 +185,8 @@ def test_a_seat_stopped_behind_our_back_is_started_again(classroom: Classroom) -
 def test_a_run_killed_before_its_restart_is_finished_by_the_next(classroom: Classroom) -> None:
     """The running server has a setting that the file on disk no longer has: the killed run mended the file only."""
     config = "/etc/jupyter/jupyter_server_config.py"
-    assert classroom.ssh("s01", f"echo 'c.ServerApp.max_body_size = 4711' | sudo tee -a {config} && sudo systemctl restart jupyter").returncode == 0
+    changed = f"echo 'c.ServerApp.max_body_size = 4711' | sudo tee -a {config} && sudo systemctl restart jupyter"
+    assert classroom.ssh("s01", changed).returncode == 0
     started = invocation(classroom)
     kill_after_changed(classroom, "s01")
     assert classroom.ssh("s01", f"sudo grep 4711 {config}").returncode == 1, "the killed run was to mend the file"
@@ -258,7 +259,7 @@ EXPIRED = {"AWS_ACCESS_KEY_ID": "AKIAREHEARSALEXPIRED", "AWS_SECRET_ACCESS_KEY":
         pytest.param([], {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, r"127\.0\.0\.1:9", id="unreachable endpoint"),
         pytest.param([], {"AWS_REGION": None, "AWS_DEFAULT_REGION": None}, r"AWS_REGION", id="no region"),
         pytest.param([], {"AWS_REGION": "us-wset-2"}, r"us-wset-2", id="unknown region"),
-        pytest.param(["-e", "classroom_account=999999999999"], {}, r"999999999999.*123456789012|123456789012.*999999999999", id="wrong account"),
+        pytest.param(["-e", "classroom_account=999999999999"], {}, r"(?=.*999999999999).*123456789012", id="wrong account"),
         pytest.param(["-e", "classroom_instance_type=g4dn.xlrage"], {}, r"g4dn\.xlrage", id="unknown instance type"),
         pytest.param(["-e", "classroom_image=/aws/service/debian/release/99/latest/amd64"], {}, r"release/99", id="missing image"),
         pytest.param(["--limit", "s01"], {}, r"-e seats=s01", id="limit"),
