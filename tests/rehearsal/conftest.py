@@ -83,8 +83,12 @@ class Classroom:
     def ssh(self, seat: str, command: str) -> subprocess.CompletedProcess[str]:
         """Run a command as the student on a seat, with the class's key and known hosts, as docs/organiser.md says."""
         instance = self.instances()[seat]
-        known = self.folder / "known_hosts"
-        options = [f"HostKeyAlias={instance['InstanceId']}", f"UserKnownHostsFile={known}", "StrictHostKeyChecking=yes", "ConnectTimeout=10"]
+        options = [
+            f"HostKeyAlias={instance['InstanceId']}",
+            f"UserKnownHostsFile={self.folder / 'known_hosts'}",
+            "StrictHostKeyChecking=yes",
+            "ConnectTimeout=10",
+        ]
         flags = [part for option in options for part in ("-o", option)]
         target = f"ubuntu@{instance['PublicIpAddress']}"
         return subprocess.run(
