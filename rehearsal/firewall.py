@@ -1,0 +1,112 @@
+"""nftables rules as text: one table inside each host (its security groups and public address), one on the machine."""
+
+import ipaddress
+from dataclasses import dataclass
+
+ORGANISER = "198.19.0.1"
+STRANGER = "198.19.0.2"
+INTERNET = "198.18.0.0/15"      # RFC 2544, for tests of networks: stands for the Internet
+PUBLIC = "198.18.0.0/16"        # public addresses of hosts
+EVERYWHERE = "0.0.0.0/0"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One permission of a security group, its groups already resolved to the addresses of their members.
+
+    protocol: tcp, udp, icmp or -1 (all). from_port, to_port: ports; for icmp type and code; None or -1 is any.
+    sources: IPv4 networks or addresses.
+    """
+
+    protocol: str
+    from_port: int | None
+    to_port: int | None
+    sources: tuple[str, ...]
+
+
+def host_table(cidr: str, private_ip: str, public_ip: str | None, rules: tuple[Rule, ...]) -> str:
+    """Return the whole firewall of one host, to be loaded in one transaction.
+
+    As on EC2 the public address is not on the interface: it is translated here, in both directions, and a host that talks
+    to the outside is seen by its public address. Raises ValueError for a rule that cannot be expressed.
+    """
+    chains = _public_address(cidr, private_ip, public_ip) if public_ip else []
+    chains += [
+        "chain input {",
+        "  type filter hook input priority filter; policy drop;",
+        '  iif "lo" accept',
+        "  ct state established,related accept",
+        *[f"  {line}" for rule in rules for line in _lines(rule)],
+        "}",
+    ]
+    return _replace("inet ec2", chains)
+
+
+def machine_table(cidr: str, gateway: str, bridge: str) -> str:
+    """Return the machine's table: hosts reach the world by their public addresses, the world does not reach them."""
+    return _replace("inet rehearsal", [
+        "chain postrouting {",
+        "  type nat hook postrouting priority srcnat; policy accept;",
+        f'  ip saddr {PUBLIC} oifname != {{ "lo", "{bridge}" }} masquerade',
+        "}",
+        "chain forward {",
+        "  type filter hook forward priority filter; policy accept;",
+        "  ct state established,related accept",
+        f'  iifname != "{bridge}" oifname "{bridge}" drop',
+        f'  iifname "{bridge}" oifname != "{bridge}" ip saddr != {PUBLIC} drop comment "no public address, no Internet"',
+        "}",
+        "chain input {",
+        "  type filter hook input priority filter; policy accept;",
+        f'  iifname != {{ "lo", "{bridge}" }} ip daddr {{ {INTERNET}, {cidr} }} drop',
+        "  ct state established,related accept",
+        f'  iifname "{bridge}" ip saddr {cidr} ip daddr {gateway} accept',
+        f'  iifname "{bridge}" ip saddr {PUBLIC} ip daddr {ORGANISER} accept',
+        f'  iifname "{bridge}" ip saddr {PUBLIC} meta l4proto {{ tcp, udp }} th dport 53 accept',
+        f'  iifname "{bridge}" drop',
+        "}",
+    ])
+
+
+def _public_address(cidr: str, private_ip: str, public_ip: str) -> list[str]:
+    """Return the chains that translate a public address, for others and for the host itself."""
+    arriving = f"ip daddr {ipaddress.ip_address(public_ip)} dnat ip to {ipaddress.ip_address(private_ip)}"
+    leaving = f'oifname "eth0" ip daddr != {cidr} snat ip to {public_ip}'
+    return [
+        f"chain prerouting {{ type nat hook prerouting priority dstnat; policy accept; {arriving}; }}",
+        f"chain output {{ type nat hook output priority -100; policy accept; {arriving}; }}",
+        f"chain postrouting {{ type nat hook postrouting priority srcnat; policy accept; {leaving}; }}",
+    ]
+
+
+def _lines(rule: Rule) -> list[str]:
+    """Return the statements of one rule: none if nobody is let in by it."""
+    if not rule.sources:
+        return []
+    match = " ".join(part for part in (_source(rule.sources), _service(rule)) if part)
+    return [f"{match} accept"]
+
+
+def _source(sources: tuple[str, ...]) -> str:
+    """Return the match of the sources; overlapping networks, which nft refuses in a set, are joined."""
+    networks = ipaddress.collapse_addresses(ipaddress.IPv4Network(source, strict=False) for source in sources)
+    names = [str(network) for network in networks]
+    return "meta nfproto ipv4" if EVERYWHERE in names else f"ip saddr {{ {', '.join(names)} }}"
+
+
+def _service(rule: Rule) -> str:
+    """Return the match of protocol and ports."""
+    low, high = (None if port in (None, -1) else int(port) for port in (rule.from_port, rule.to_port))
+    if rule.protocol == "-1":
+        return ""
+    if rule.protocol in ("tcp", "udp"):
+        return f"meta l4proto {rule.protocol}" if low is None else f"{rule.protocol} dport {low}-{low if high is None else high}"
+    if rule.protocol == "icmp":
+        kind = "meta l4proto icmp" if low is None else f"icmp type {low}"
+        return kind if high is None else f"{kind} icmp code {high}"
+    raise ValueError(f"the rehearsal's firewall knows tcp, udp, icmp and -1, not protocol {rule.protocol!r}")
+
+
+def _replace(table: str, chains: list[str]) -> str:
+    """Return a script that puts a table in place of an older one, if any, in one transaction."""
+    body = "\n".join(f"  {line}" for line in chains)
+    return f"table {table} {{}}\ndelete table {table}\ntable {table} {{\n{body}\n}}\n"

@@ -1,0 +1,294 @@
+"""Hosts of the rehearsal: an instance is a container that runs systemd and sshd, with a network namespace and a firewall of its own.
+
+The order at each boot is `podman init` (makes the namespaces), cable, firewall, `podman start`: rules hold from the first packet.
+A restart makes new namespaces, so it is a stop and a boot, never `podman restart`.
+"""
+
+import re
+import shutil
+import subprocess
+import threading
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rehearsal import firewall, image, network, privilege
+from rehearsal.firewall import Rule
+from rehearsal.network import Network, NetworkError
+
+__all__ = ["HostError", "HostSpec", "Hosts", "Rule", "sweep"]
+
+FOLDER = network.STATE / "hosts"
+LABEL = image.LABEL
+API_PORT = 5555
+STOP_SECONDS = 20
+PODMAN_SECONDS = 120
+# What systemd and sshd want beyond podman's default: reboot(2) only ends the container's own PID 1 and tells reboot from
+# poweroff by its signal; sshd and sudo write to the audit log; ping needs raw sockets.
+CAPABILITIES = ("SYS_BOOT", "AUDIT_WRITE", "NET_RAW")
+# A container whose init ends by reboot(2) exits with 128 + SIGHUP for a restart and 128 + SIGINT for a power-off: pid_namespaces(7).
+EXITS = {"129": "reboot", "130": "poweroff"}
+# Where the name servers of this machine are written, the plain file first; the others hold those behind a stub on loopback.
+RESOLVERS = ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf", "/run/NetworkManager/no-stub-resolv.conf")
+
+
+class HostError(Exception):
+    """A host cannot do what was asked; the text says why."""
+
+
+@dataclass(frozen=True)
+class HostSpec:
+    """What an instance is at its launch. hostname: short name; authorized_keys: OpenSSH lines; user_data: as the guest reads it."""
+
+    instance_id: str
+    private_ip: str
+    hostname: str
+    authorized_keys: str
+    user_data: bytes
+
+
+@dataclass
+class _Host:
+    """A host as this process believes it to be. up: nobody here asked it to stop."""
+
+    spec: HostSpec
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    up: bool = False
+    pid: int = 0
+    public_ip: str | None = None
+
+    @property
+    def name(self) -> str:
+        return f"rehearsal-{self.spec.instance_id}"
+
+    @property
+    def folder(self) -> Path:
+        return FOLDER / self.spec.instance_id
+
+
+class Hosts:
+    """All hosts of one cloud. Calls block; calls for different instances run side by side, those for one instance in turn."""
+
+    def __init__(self, net: Network, on_exit: Callable[[str, str], None]) -> None:
+        """on_exit(instance_id, "reboot" | "poweroff" | "crash") is called, in a thread of its own, for exits nobody asked for here."""
+        self._network = net
+        self._on_exit = on_exit
+        self._hosts: dict[str, _Host] = {}
+        self._closed = threading.Event()
+        self._events: subprocess.Popen | None = None
+        self._watcher = threading.Thread(target=self._watch, name="host events", daemon=True)
+        self._watcher.start()
+
+    def create(self, spec: HostSpec, public_ip: str | None, rules: tuple[Rule, ...]) -> None:
+        """Make a host and boot it. Raises HostError, and then nothing of it is left."""
+        host = self._hosts.setdefault(spec.instance_id, _Host(spec))
+        with host.lock:
+            try:
+                _write_seed(host, self._network)
+                _podman("create", *_options(host), image.tag(), "/sbin/init")
+                self._boot(host, public_ip, rules)
+            except HostError:
+                self.destroy(spec.instance_id)
+                raise
+
+    def start(self, instance_id: str, public_ip: str | None, rules: tuple[Rule, ...]) -> None:
+        """Boot a host that is stopped or has ended by itself. Raises HostError."""
+        host = self._host(instance_id)
+        with host.lock:
+            self._boot(host, public_ip, rules)
+
+    def stop(self, instance_id: str) -> None:
+        """Shut a host down as the power button does, after STOP_SECONDS hard. Raises HostError."""
+        host = self._host(instance_id)
+        with host.lock:
+            self._down(host)
+            _podman("stop", "--time", str(STOP_SECONDS), host.name)
+
+    def reboot(self, instance_id: str, public_ip: str | None, rules: tuple[Rule, ...]) -> None:
+        """Stop and boot a host. Raises HostError."""
+        with self._host(instance_id).lock:
+            self.stop(instance_id)
+            self.start(instance_id, public_ip, rules)
+
+    def destroy(self, instance_id: str) -> None:
+        """End a host and forget it; one that does not exist is no error. Raises HostError if something of it cannot be removed."""
+        host = self._hosts.get(instance_id)
+        if host is None:
+            return
+        with host.lock:
+            self._down(host)
+            _podman("rm", "--force", "--time", "0", "--ignore", host.name)
+            _network(self._network.unwire, instance_id)
+            shutil.rmtree(host.folder, ignore_errors=True)
+            self._hosts.pop(instance_id, None)
+
+    def set_rules(self, instance_id: str, public_ip: str | None, rules: tuple[Rule, ...]) -> None:
+        """Replace the firewall, and the public address if it is another, of a running host. Raises HostError."""
+        host = self._host(instance_id)
+        with host.lock:
+            if host.up:
+                self._open(host, public_ip, rules)
+
+    def reachable(self, instance_id: str) -> bool:
+        """Tell whether sshd greets on the private address. Asked inside the host's namespace, where no security group is in between."""
+        host = self._hosts.get(instance_id)
+        if host is None or not host.up:
+            return False
+        script = f"exec 3<>/dev/tcp/{host.spec.private_ip}/22 && head -c 4 <&3"
+        command = ["nsenter", "--target", str(host.pid), "--net", "timeout", "3", "bash", "-c", script]
+        return subprocess.run(command, capture_output=True).stdout == b"SSH-"
+
+    def close(self) -> None:
+        """Stop watching; hosts stay as they are."""
+        self._closed.set()
+        if self._events is not None:
+            self._events.kill()
+        self._watcher.join(5)
+
+    def _host(self, instance_id: str) -> _Host:
+        try:
+            return self._hosts[instance_id]
+        except KeyError:
+            raise HostError(f"there is no host {instance_id}") from None
+
+    def _boot(self, host: _Host, public_ip: str | None, rules: tuple[Rule, ...]) -> None:
+        """One boot: a new boot id, namespaces, cable, firewall, and only then the first process."""
+        (host.folder / "boot_id").write_text(f"{uuid.uuid4()}\n")
+        _podman("init", host.name)
+        host.pid = int((host.folder / "pid").read_text())
+        _network(self._network.wire, host.pid, host.spec.instance_id, host.spec.private_ip)
+        _release_files(host.pid)
+        self._open(host, public_ip, rules)
+        host.up = True
+        _podman("start", host.name)
+
+    def _open(self, host: _Host, public_ip: str | None, rules: tuple[Rule, ...]) -> None:
+        """Load the firewall and lead the public address to the host."""
+        try:
+            text = firewall.host_table(self._network.cidr, host.spec.private_ip, public_ip, rules)
+        except ValueError as error:
+            raise HostError(str(error)) from error
+        _network(network.inside, host.pid, ["nft", "-f", "-"], text)
+        if host.public_ip not in (None, public_ip):
+            _network(self._network.unroute, host.public_ip)
+        if public_ip:
+            _network(self._network.route, public_ip, host.spec.private_ip)
+        host.public_ip = public_ip
+
+    def _down(self, host: _Host) -> None:
+        """Note that a host is not up any more and take its public address out of the routes."""
+        host.up = False
+        if host.public_ip:
+            _network(self._network.unroute, host.public_ip)
+        host.public_ip = None
+
+    def _watch(self) -> None:
+        """Follow podman's events until close(); when that command ends by itself, look at all hosts and follow again."""
+        # setpriv: the command must not outlive a server that was killed.
+        command = ["setpriv", "--pdeathsig", "KILL", "podman", "events", "--filter", "event=died", "--filter", f"label={LABEL}",
+                   "--format", "{{.Name}}"]
+        while not self._closed.is_set():
+            self._events = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+            self._look_at(list(self._hosts))
+            for line in self._events.stdout:
+                self._look_at([line.strip().removeprefix("rehearsal-")])
+            self._events.wait()
+            self._closed.wait(1)
+
+    def _look_at(self, instance_ids: Iterable[str]) -> None:
+        """See in threads, so that a host that is busy does not hold up the others, whether hosts have ended by themselves."""
+        for instance_id in instance_ids:
+            threading.Thread(target=self._exited, args=(instance_id,), daemon=True).start()
+
+    def _exited(self, instance_id: str) -> None:
+        """Report a host that is believed up but has ended; an event of an earlier boot finds it running and is ignored."""
+        host = self._hosts.get(instance_id)
+        if host is None:
+            return
+        with host.lock:
+            if not host.up:
+                return
+            status, code = _podman("inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", host.name).split()
+            if status in ("running", "initialized", "created"):
+                return
+            self._down(host)
+        self._on_exit(instance_id, EXITS.get(code, "crash"))
+
+
+def sweep() -> list[str]:
+    """Remove every host, cable and route, by label and name, whoever made them. Returns what was removed; raises HostError."""
+    names = _podman("ps", "--all", "--filter", f"label={LABEL}", "--format", "{{.Names}}").split()
+    if names:
+        _podman("rm", "--force", "--time", "0", "--ignore", *names)
+    removed = [f"host {name}" for name in names] + [f"link {link}" for link in _network(network.remove_links)]
+    removed += [f"route {route}" for route in _network(network.remove_routes)]
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    return removed
+
+
+def resolver() -> str:
+    """Return a resolv.conf whose name servers a host can reach: those behind a stub, where the machine has one on loopback."""
+    for path in map(Path, RESOLVERS):
+        text = path.read_text() if path.exists() else ""
+        lines = [line for line in text.splitlines() if re.match(r"(nameserver (?!127\.|::1)|search |options )", line)]
+        if any(line.startswith("nameserver ") for line in lines):
+            return "\n".join(lines) + "\n"
+    return ""
+
+
+def _write_seed(host: _Host, net: Network) -> None:
+    """Write what the host reads at /seed; the folder is root's alone, for user-data may hold secrets."""
+    seed = host.folder / "seed"
+    FOLDER.mkdir(mode=0o700, parents=True, exist_ok=True)
+    seed.mkdir(mode=0o700, parents=True)
+    (seed / "authorized_keys").write_text(host.spec.authorized_keys.strip() + "\n")
+    (seed / "user-data").write_bytes(host.spec.user_data)
+    (seed / "imds.env").write_text(f"IMDS={net.gateway}:{API_PORT}\n")
+    (seed / "resolv.conf").write_text(resolver())
+    (host.folder / "boot_id").touch()
+
+
+def _options(host: _Host) -> list[str]:
+    """Return the options of `podman create`."""
+    # Containers show the boot id of the machine; a host that reboots must have a new one, or ansible.builtin.reboot waits in vain.
+    mounts = [f"{host.folder}/seed:/seed:ro", f"{host.folder}/boot_id:/proc/sys/kernel/random/boot_id:ro"]
+    return [
+        "--name", host.name, "--label", LABEL, "--hostname", host.spec.hostname, "--network", "none", "--systemd", "always",
+        "--pidfile", f"{host.folder}/pid", "--pids-limit", "-1", "--log-driver", "k8s-file", "--security-opt", "label=disable",
+        *[part for mount in mounts for part in ("--volume", mount)],
+        *_privileges(),
+    ]  # fmt: skip
+
+
+def _privileges() -> list[str]:
+    """Return the fewest privileges with which systemd runs on this machine."""
+    if privilege.can_raise_limits():
+        return [f"--cap-add={capability}" for capability in CAPABILITIES]
+    # Without CAP_SYS_RESOURCE crun cannot load a container's device rules nor raise its limits: all devices, limits as they are.
+    return ["--privileged", "--ulimit", "nofile=20000:20000", "--ulimit", "nproc=20000:20000"]
+
+
+def _release_files(pid: int) -> None:
+    """Take away the three files that podman mounts into a container: on a machine /etc/hosts and its like can be replaced."""
+    files = ["/etc/hostname", "/etc/hosts", "/etc/resolv.conf"]
+    subprocess.run(["nsenter", "--target", str(pid), "--mount", "umount", *files], capture_output=True, timeout=10)
+
+
+def _network(function: Callable, *arguments: object) -> object:
+    """Call a function of the network and raise its error as a HostError."""
+    try:
+        return function(*arguments)
+    except (NetworkError, subprocess.TimeoutExpired) as error:
+        raise HostError(str(error)) from error
+
+
+def _podman(*arguments: str) -> str:
+    """Run podman and return what it prints; raises HostError with its last line."""
+    try:
+        result = subprocess.run(["podman", *arguments], capture_output=True, text=True, timeout=PODMAN_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise HostError(f"podman {arguments[0]} {arguments[-1]}: no answer within {PODMAN_SECONDS} s") from None
+    if result.returncode:
+        raise HostError(f"podman {arguments[0]}: {(result.stderr.strip() or 'failed').splitlines()[-1]}")
+    return result.stdout
