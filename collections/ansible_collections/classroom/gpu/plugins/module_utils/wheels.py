@@ -1,0 +1,54 @@
+"""Find what is missing or altered in a Python environment, by the RECORD that every installed wheel brings."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def distributions(prefix: Path) -> list[Path]:
+    """Return the `*.dist-info` folders of the environment at `prefix`, sorted."""
+    return sorted(prefix.glob("lib/python3.*/site-packages/*.dist-info"))
+
+
+def name(dist_info: Path | str) -> str:
+    """Return the name that pip and uv know a `NAME-VERSION.dist-info` folder by."""
+    return Path(dist_info).name.split("-", 1)[0].replace("_", "-").lower()
+
+
+def entries(record: Path) -> Iterator[tuple[Path, str, str]]:
+    """Yield path, hash (`sha256=...`, or empty) and size (bytes, or empty) of each file that a RECORD lists.
+
+    https://packaging.python.org/en/latest/specifications/recording-installed-packages/
+    """
+    with record.open(newline="", encoding="utf-8") as lines:
+        for row in csv.reader(lines):
+            yield record.parent.parent / row[0], row[1], row[2]
+
+
+def matches(path: Path, digest: str) -> bool:
+    """Tell whether the file holds what RECORD's `sha256=<urlsafe base64 without padding>` says."""
+    found = base64.urlsafe_b64encode(hashlib.sha256(path.read_bytes()).digest()).rstrip(b"=").decode()
+    return digest == f"sha256={found}"
+
+
+def intact(path: Path, digest: str, size: str, since: float) -> bool:
+    """Tell whether one file is as it was installed: by its size, and by its hash where it changed after `since` (a Unix time)."""
+    if path.suffix == ".pyc":  # Python writes these itself.
+        return True
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    if size and int(size) != status.st_size:
+        return False
+    return not digest or max(status.st_mtime, status.st_ctime) <= since or matches(path, digest)
+
+
+def whole(dist_info: Path, since: float) -> bool:
+    """Tell whether every file of one installed wheel is as it was installed."""
+    record = dist_info / "RECORD"
+    return record.is_file() and all(intact(*entry, since) for entry in entries(record))

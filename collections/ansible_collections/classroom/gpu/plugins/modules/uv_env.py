@@ -1,0 +1,129 @@
+#!/usr/bin/python
+"""Keep a Python environment as its lock says."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: uv_env
+short_description: Keep a Python environment as its lock says
+description:
+  - Installs exactly the wheels of a lock with hashes, and nothing else, through C(uv).
+  - Finds files that were deleted or altered since and installs their packages again.
+  - Interrupted at any moment, the next run completes the environment, because what was installed is written down last.
+author: GPU Classroom
+options:
+  path:
+    description: Folder of the environment.
+    type: path
+    required: true
+  lock:
+    description: Content of a requirements file in which every package has its version and hashes.
+    type: str
+    required: true
+  uv:
+    description: The C(uv) executable.
+    type: path
+    required: true
+  python:
+    description: The Python that a new environment is made with.
+    type: path
+    default: /usr/bin/python3
+attributes:
+  check_mode:
+    description: Says what would be installed, and changes nothing.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Install JupyterLab
+  classroom.gpu.uv_env:
+    path: /opt/jupyter
+    lock: "{{ lookup('ansible.builtin.file', 'requirements.txt') }}"
+    uv: /opt/classroom/conda/bin/uv
+"""
+
+RETURN = r"""
+repaired:
+  description: Packages that were damaged and have been installed again.
+  returned: always
+  type: list
+  elements: str
+"""
+
+import json
+import os
+from hashlib import sha256
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.classroom.gpu.plugins.module_utils.wheels import distributions, name, whole
+
+# Written when all is installed: what the environment was made from. Its time says since when nothing may have changed.
+STATE = "uv_env.json"
+# uv trusts its own list of authorities unless told where the machine keeps its own: behind a proxy that signs, only that works.
+AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
+
+
+def installed(prefix: Path) -> dict:
+    """Return what the last complete run wrote down, or nothing."""
+    try:
+        return json.loads((prefix / STATE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def damaged(prefix: Path, state: dict) -> list[str]:
+    """Return the packages of which a file is missing or altered."""
+    since = (prefix / STATE).stat().st_mtime
+    present = {dist.name: dist for dist in distributions(prefix)}
+    return sorted({name(dist) for dist in state["distributions"] if dist not in present or not whole(present[dist], since)})
+
+
+def uv(module: AnsibleModule, *arguments: str, stdin: str | None = None) -> None:
+    """Run uv, and fail with its last words if it fails."""
+    environment = {"UV_PYTHON_DOWNLOADS": "never"} | ({"SSL_CERT_FILE": AUTHORITIES} if os.path.exists(AUTHORITIES) else {})
+    command = [module.params["uv"], *arguments]
+    code, _, stderr = module.run_command(command, data=stdin, environ_update=environment)
+    if code:
+        module.fail_json(msg=f"{module.params['path']}: '{' '.join(command[:3])}' failed: {stderr.strip()[-1500:]}", rc=code)
+
+
+def install(module: AnsibleModule, prefix: Path, again: list[str]) -> None:
+    """Make the environment if there is none, and bring it to the lock; the packages in `again` from their wheels once more."""
+    (prefix / STATE).unlink(missing_ok=True)
+    if not (prefix / "bin/python").exists():
+        uv(module, "venv", "--clear", "--quiet", "--python", module.params["python"], str(prefix))
+    common = ["--quiet", "--no-cache", "--link-mode=copy", "--compile-bytecode", "--require-hashes", f"--python={prefix}/bin/python"]
+    uv(module, "pip", "sync", *common, *(f"--reinstall-package={package}" for package in again), "-", stdin=module.params["lock"])
+
+
+def record(prefix: Path, digest: str) -> None:
+    """Write down what is installed, in one step."""
+    draft = prefix / f"{STATE}.new"
+    draft.write_text(json.dumps({"lock": digest, "distributions": [dist.name for dist in distributions(prefix)]}), encoding="utf-8")
+    draft.replace(prefix / STATE)
+
+
+def main() -> None:
+    """Compare the environment with its lock, and make them agree."""
+    module = AnsibleModule(
+        argument_spec={
+            "path": {"type": "path", "required": True},
+            "lock": {"type": "str", "required": True},
+            "uv": {"type": "path", "required": True},
+            "python": {"type": "path", "default": "/usr/bin/python3"},
+        },
+        supports_check_mode=True,
+    )
+    prefix, digest = Path(module.params["path"]), sha256(module.params["lock"].encode()).hexdigest()
+    state = installed(prefix)
+    again = damaged(prefix, state) if state else []
+    stale = state.get("lock") != digest or not (prefix / "bin/python").exists()
+    if (stale or again) and not module.check_mode:
+        install(module, prefix, again)
+        record(prefix, digest)
+    module.exit_json(changed=stale or bool(again), repaired=again)
+
+
+if __name__ == "__main__":
+    main()
