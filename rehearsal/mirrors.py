@@ -1,0 +1,213 @@
+"""The local sources of a rehearsal: a conda channel, the example course in git, plain files, and a page that tells a caller's address.
+
+`prepare` makes their content, `serve` offers it. Both know nothing of EC2: a seat reaches them by the address that the class's settings name.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import posixpath
+import shutil
+import subprocess
+import tempfile
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from rehearsal import channel
+
+CACHE = Path("/var/cache/rehearsal/mirrors")
+COURSE = Path(__file__).parents[1] / "examples/hello-course"
+ADDRESS, PORT = "198.19.0.1", 8080
+IDLE, GIT_TIMEOUT = 30, 120  # seconds: a silent connection, one git command
+FIRST_COMMIT, BETWEEN_COMMITS = 1700000000, 86400  # seconds since 1970: fixed, so that the same course is the same commit everywhere
+
+
+class MirrorError(Exception):
+    """A mirror's content cannot be made; the text says why."""
+
+
+def prepare(out: Path = CACHE, course: Path = COURSE) -> Path:
+    """Bring the content under `out` up to date and return `out`. Quick when nothing changed; a killed run leaves the old content.
+
+    Raises MirrorError, channel.ChannelError.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with locked(out / ".lock"):
+        (out / "files").mkdir(exist_ok=True)
+        prepare_channel(out / "conda")
+        prepare_course(out / "git/hello-course.git", course)
+    return out
+
+
+@contextmanager
+def locked(path: Path):
+    """Let one process at a time work on the content."""
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def prepare_channel(conda: Path) -> None:
+    """Build the channel beside the old one and swap them, if the recipe is not the one that the old one was built from."""
+    recipe = Path(channel.__file__).read_bytes() + channel.REQUIREMENTS.read_bytes()
+    digest = hashlib.sha256(recipe).hexdigest()
+    stamp = conda / "built-from"
+    if stamp.is_file() and stamp.read_text() == digest:
+        return
+    for rest in conda.parent.glob(".conda-*"):
+        shutil.rmtree(rest)
+    beside = Path(tempfile.mkdtemp(prefix=".conda-", dir=conda.parent))
+    beside.chmod(0o755)
+    channel.build(beside / "new/conda-forge")
+    (beside / "new/built-from").write_text(digest)
+    if conda.exists():
+        conda.rename(beside / "old")
+    (beside / "new").rename(conda)
+    shutil.rmtree(beside)
+
+
+def prepare_course(repository: Path, course: Path) -> None:
+    """Commit the course's present content on top of branch `main`; no commit where it is the same."""
+    if not (repository / "HEAD").is_file():
+        repository.parent.mkdir(parents=True, exist_ok=True)
+        git(repository, "init", "--quiet", "--bare", "--initial-branch=main", str(repository))
+    git(repository, f"--work-tree={course}", "add", "--all", ".", folder=course)
+    tree = git(repository, "write-tree")
+    if git(repository, "for-each-ref", "--format=%(tree)", "refs/heads/main") == tree:
+        return
+    head = git(repository, "for-each-ref", "--format=%(objectname) %(committerdate:unix)", "refs/heads/main").split()
+    date = int(head[1]) + BETWEEN_COMMITS if head else FIRST_COMMIT
+    parent = ("-p", head[0]) if head else ()
+    commit = git(repository, "commit-tree", tree, *parent, "-m", "The course of the rehearsal", date=date)
+    git(repository, "update-ref", "refs/heads/main", commit)
+
+
+def git(repository: Path, *arguments: str, folder: Path | None = None, date: int = FIRST_COMMIT) -> str:
+    """Run git on the mirror's repository, under no person's name, settings or clock."""
+    who = {f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER") for key, value in _identity(date).items()}
+    quiet = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "GIT_DIR": str(repository), "PATH": os.environ["PATH"]}
+    done = subprocess.run(["git", *arguments], env=quiet | who, cwd=folder, capture_output=True, text=True, timeout=GIT_TIMEOUT)
+    if done.returncode:
+        raise MirrorError(f"git {arguments[0]} failed on {repository}: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+def _identity(date: int) -> dict[str, str]:
+    return {"NAME": "GPU Classroom", "EMAIL": "classroom@example.org", "DATE": f"@{date} +0000"}
+
+
+@dataclass
+class Server:
+    """A running mirror."""
+
+    http: ThreadingHTTPServer
+    thread: threading.Thread
+
+    @property
+    def port(self) -> int:
+        return self.http.server_address[1]
+
+    def close(self) -> None:
+        """Stop answering and free the port."""
+        self.http.shutdown()
+        self.http.server_close()
+        self.thread.join()
+
+
+def serve(path: Path, address: str = ADDRESS, port: int = PORT) -> Server:
+    """Serve the content of `path` in threads of this process, on one address only.
+
+    Raises OSError where the address does not exist or the port is taken.
+    """
+
+    class Content(Handler):
+        root = path
+
+    ThreadingHTTPServer.allow_reuse_address = True
+    http = ThreadingHTTPServer((address, port), Content)
+    http.daemon_threads = True
+    thread = threading.Thread(target=http.serve_forever, name="mirrors", daemon=True)
+    thread.start()
+    return Server(http, thread)
+
+
+class Handler(SimpleHTTPRequestHandler):
+    """/checkip, /git/ by git's own server program, and files of /conda/ and /files/."""
+
+    root: Path
+    protocol_version = "HTTP/1.1"
+    timeout = IDLE
+
+    def __init__(self, *arguments, **keywords) -> None:
+        super().__init__(*arguments, directory=str(self.root), **keywords)
+
+    def do_GET(self) -> None:
+        if self.section() == "checkip":
+            self.answer(HTTPStatus.OK, {"Content-Type": "text/plain"}, f"{self.client_address[0]}\n".encode())
+        elif self.section() == "git":
+            self.git_backend()
+        else:
+            super().do_GET()
+
+    def do_POST(self) -> None:
+        if self.section() == "git" and self.headers.get("Content-Length", "").isdigit():
+            self.git_backend()
+        else:
+            self.send_error(HTTPStatus.NOT_FOUND)
+            self.close_connection = True
+
+    def section(self) -> str:
+        """The first part of the path, with every `..` resolved."""
+        return posixpath.normpath(unquote(urlsplit(self.path).path)).strip("/").split("/")[0]
+
+    def send_head(self):
+        """Files lie in two folders; a folder itself has no page."""
+        if self.section() in ("conda", "files"):
+            return super().send_head()
+        return self.send_error(HTTPStatus.NOT_FOUND)
+
+    def list_directory(self, path: str) -> None:
+        self.send_error(HTTPStatus.NOT_FOUND)
+
+    def answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def git_backend(self) -> None:
+        """Hand the request to `git http-backend` (CGI, RFC 3875); it serves fetches and refuses pushes by itself."""
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        done = subprocess.run(["git", "http-backend"], input=body, env=self.cgi(), capture_output=True, timeout=GIT_TIMEOUT)
+        head, _, content = done.stdout.partition(b"\r\n\r\n")
+        headers = dict(line.split(": ", 1) for line in head.decode().splitlines() if ": " in line)
+        status = int(headers.pop("Status", "200").split()[0]) if headers else HTTPStatus.INTERNAL_SERVER_ERROR
+        self.answer(status, headers, content)
+
+    def cgi(self) -> dict[str, str]:
+        """The request as CGI variables."""
+        url = urlsplit(self.path)
+        return {
+            "PATH": os.environ["PATH"],
+            "GIT_PROJECT_ROOT": str(self.root / "git"),
+            "GIT_HTTP_EXPORT_ALL": "1",
+            "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
+            "REQUEST_METHOD": self.command,
+            "PATH_INFO": unquote(url.path).removeprefix("/git"),
+            "QUERY_STRING": url.query,
+            "CONTENT_TYPE": self.headers.get("Content-Type", ""),
+            "CONTENT_LENGTH": self.headers.get("Content-Length", ""),
+            "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
+            "REMOTE_ADDR": self.client_address[0],
+        }
+
+    def log_message(self, message: str, *values) -> None:
+        """One line a request into the cloud's log would hide what matters there."""
