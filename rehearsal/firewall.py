@@ -51,6 +51,7 @@ def machine_table(cidr: str, gateway: str, bridge: str) -> str:
         "}",
         "chain forward {",
         "  type filter hook forward priority filter; policy accept;",
+        "  tcp flags syn tcp option maxseg size set rt mtu",     # the way out may be narrower than the bridge: a VPN, a tunnel
         "  ct state established,related accept",
         f'  iifname != "{bridge}" oifname "{bridge}" drop',
         f'  iifname "{bridge}" oifname != "{bridge}" ip saddr != {PUBLIC} drop comment "no public address, no Internet"',

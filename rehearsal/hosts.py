@@ -158,7 +158,7 @@ class Hosts:
         _podman("init", host.name)
         host.pid = int((host.folder / "pid").read_text())
         _network(self._network.wire, host.pid, host.spec.instance_id, host.spec.private_ip)
-        _release_files(host.pid)
+        _release_mounts(host.pid)
         self._open(host, public_ip, rules)
         host.up = True
         _podman("start", host.name)
@@ -269,10 +269,14 @@ def _privileges() -> list[str]:
     return ["--privileged", "--ulimit", "nofile=20000:20000", "--ulimit", "nproc=20000:20000"]
 
 
-def _release_files(pid: int) -> None:
-    """Take away the three files that podman mounts into a container: on a machine /etc/hosts and its like can be replaced."""
-    files = ["/etc/hostname", "/etc/hosts", "/etc/resolv.conf"]
-    subprocess.run(["nsenter", "--target", str(pid), "--mount", "umount", *files], capture_output=True, timeout=10)
+def _release_mounts(pid: int) -> None:
+    """Take away what podman mounts over a systemd container's own files.
+
+    On a machine /etc/hosts and /etc/hostname can be replaced, /tmp is on the disk and the journal outlives a reboot.
+    """
+    paths = ["/etc/hostname", "/etc/hosts", "/tmp", "/var/log/journal"]
+    # With --pid, for umount reads /proc/self in the host.
+    subprocess.run(["nsenter", "--target", str(pid), "--mount", "--pid", "umount", *paths], capture_output=True, timeout=10)
 
 
 def _network(function: Callable, *arguments: object) -> object:
