@@ -7,7 +7,6 @@ export PYTHONPATH := $(CURDIR)/collections
 export PYTHONUNBUFFERED := 1
 # What a class's settings in the shell must not decide: tests name their cloud and class themselves.
 ENTER = eval "$$(python -m rehearsal env)"
-ROLES := $(notdir $(wildcard molecule/[a-z]*_* molecule/base molecule/course molecule/jupyter))
 
 .PHONY: setup lock rehearsal test test-all lint unit molecule cloud story clean
 .NOTPARALLEL:
