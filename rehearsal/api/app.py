@@ -1,0 +1,84 @@
+"""The web application: metadata for hosts, signed API calls for everybody, moto behind both."""
+
+from __future__ import annotations
+
+import io
+import logging
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
+
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.wrappers import Request, Response
+
+from . import errors
+from .auth import Gatekeeper, Scope, parse
+from .errors import Call
+from .metadata import Metadata
+
+if TYPE_CHECKING:
+    from .cloud import Cloud
+
+log = logging.getLogger("rehearsal.api")
+READS = ("Describe", "Get", "List")
+
+
+class Application:
+    """WSGI. Calls are answered one at a time, because moto's models know no locks; the waiting is done outside of it."""
+
+    def __init__(self, cloud: Cloud, gatekeeper: Gatekeeper) -> None:
+        self.cloud = cloud
+        self.gatekeeper = gatekeeper
+        self.metadata = Metadata()
+        self.moto = DomainDispatcherApplication(create_backend_app)
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        request = Request(environ)
+        return self._respond(request)(environ, start_response)
+
+    def _respond(self, request: Request) -> Response:
+        if request.path.startswith("/latest/") or request.path[1:5].isdecimal():
+            status, text, headers = self.metadata.reply(request, self.cloud.by_address(request.remote_addr or ""))
+            return Response(text, status, headers, content_type="text/plain")
+        if request.path.startswith("/moto-api"):  # moto's own back door
+            return Response("Not Found", 404)
+        scope = parse(request.headers.get("Authorization", ""))
+        call = identify(request, scope)
+        refused = self.gatekeeper.refuse(request, scope, call)
+        return _response(refused) if refused else self._call_moto(request, call)
+
+    def _call_moto(self, request: Request, call: Call) -> Response:
+        if not self.moto.get_backend_for_host(self.moto.infer_service_region_host(request.environ, request.path)):
+            return _response(errors.unsupported(call))
+        self.cloud.begin()
+        if call.action == "DescribeInstanceStatus":
+            self.cloud.probe()
+        try:
+            with self.cloud.lock:
+                response = Response.from_app(self.moto, request.environ, buffered=True)
+            if response.status_code == 404 and not response.get_data():
+                raise NotImplementedError  # how moto says that it knows no such operation
+        except NotImplementedError:
+            return _response(errors.unsupported(call))
+        except Exception as problem:
+            log.exception("%s", call.name)
+            return _response(errors.internal(call, problem))
+        if not call.action.startswith(READS):
+            self.cloud.refresh()
+            self.cloud.settle()
+        return response
+
+
+def identify(request: Request, scope: Scope | None) -> Call:
+    """Tell service, action and protocol of a request; an unsigned one counts as EC2's. The body stays readable for moto."""
+    body = request.get_data(cache=True)
+    request.environ["wsgi.input"] = io.BytesIO(body)
+    service = scope.service if scope else "ec2"
+    target = request.headers.get("X-Amz-Target", "")
+    form = parse_qs(body.decode("utf-8", "replace")) if "x-www-form-urlencoded" in (request.content_type or "") else {}
+    action = target.rpartition(".")[2] or form.get("Action", [""])[0] or f"{request.method} {request.path}"
+    return Call(service, action, errors.protocol_of(service, target, request.content_type or ""))
+
+
+def _response(answer: errors.Answer) -> Response:
+    status, content_type, body = answer
+    return Response(body, status, content_type=content_type)
