@@ -5,16 +5,17 @@ from dataclasses import dataclass
 
 ORGANISER = "198.19.0.1"
 STRANGER = "198.19.0.2"
-INTERNET = "198.18.0.0/15"      # RFC 2544, for tests of networks: stands for the Internet
-PUBLIC = "198.18.0.0/16"        # public addresses of hosts
+INTERNET = "198.18.0.0/15"  # RFC 2544, for tests of networks: stands for the Internet
+PUBLIC = "198.18.0.0/16"  # public addresses of hosts
 EVERYWHERE = "0.0.0.0/0"
+NUMBERS = {"1": "icmp", "6": "tcp", "17": "udp"}
 
 
 @dataclass(frozen=True)
 class Rule:
     """One permission of a security group, its groups already resolved to the addresses of their members.
 
-    protocol: tcp, udp, icmp or -1 (all). from_port, to_port: ports; for icmp type and code; None or -1 is any.
+    protocol: tcp, udp, icmp, a number or -1 (all). from_port, to_port: ports; for icmp type and code; None or -1 is any.
     sources: IPv4 networks or addresses.
     """
 
@@ -97,14 +98,17 @@ def _source(sources: tuple[str, ...]) -> str:
 def _service(rule: Rule) -> str:
     """Return the match of protocol and ports."""
     low, high = (None if port in (None, -1) else int(port) for port in (rule.from_port, rule.to_port))
-    if rule.protocol == "-1":
+    protocol = NUMBERS.get(rule.protocol, rule.protocol)
+    if protocol == "-1":
         return ""
-    if rule.protocol in ("tcp", "udp"):
-        return f"meta l4proto {rule.protocol}" if low is None else f"{rule.protocol} dport {low}-{low if high is None else high}"
-    if rule.protocol == "icmp":
+    if protocol in ("tcp", "udp"):
+        return f"meta l4proto {protocol}" if low is None else f"{protocol} dport {low}-{low if high is None else high}"
+    if protocol == "icmp":
         kind = "meta l4proto icmp" if low is None else f"icmp type {low}"
         return kind if high is None else f"{kind} icmp code {high}"
-    raise ValueError(f"the rehearsal's firewall knows tcp, udp, icmp and -1, not protocol {rule.protocol!r}")
+    if protocol.isdecimal() and int(protocol) < 256:
+        return f"meta l4proto {int(protocol)}"
+    raise ValueError(f"a security group's protocol is tcp, udp, icmp, -1 or a number below 256, not {rule.protocol!r}")
 
 
 def _replace(table: str, chains: list[str]) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rehearsal import firewall, image, network, privilege
+from rehearsal import API_PORT, firewall, image, network, privilege
 from rehearsal.firewall import Rule
 from rehearsal.network import Network, NetworkError
 
@@ -21,7 +21,6 @@ __all__ = ["HostError", "HostSpec", "Hosts", "Rule", "sweep"]
 
 FOLDER = network.STATE / "hosts"
 LABEL = image.LABEL
-API_PORT = 5555
 STOP_SECONDS = 20
 PODMAN_SECONDS = 120
 # What systemd and sshd want beyond podman's default: reboot(2) only ends the container's own PID 1 and tells reboot from
@@ -258,7 +257,7 @@ def _options(host: _Host) -> list[str]:
         "--pidfile", f"{host.folder}/pid", "--pids-limit", "-1", "--log-driver", "k8s-file", "--security-opt", "label=disable",
         *[part for mount in mounts for part in ("--volume", mount)],
         *_privileges(),
-    ]  # fmt: skip
+    ]
 
 
 def _privileges() -> list[str]:

@@ -11,7 +11,7 @@ from rehearsal import firewall
 STATE = Path("/run/rehearsal")
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 REMEMBERED = STATE / "ip_forward"
-VETH = "rehearse"               # first letters of the machine's end of each host's cable
+VETH = "rehearse"  # first letters of the machine's end of each host's cable
 
 
 class NetworkError(Exception):

@@ -1,8 +1,10 @@
 """Become root, and see cgroups as podman needs them, once for a whole command."""
 
 import os
+import shlex
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 CGROUPS = Path("/sys/fs/cgroup")
 # What sudo would drop and the build or a download needs.
@@ -12,16 +14,28 @@ CGROUP2_ONLY = 'umount -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgr
 
 
 def become(argv: list[str]) -> None:
-    """Return as root with cgroup2 in place; otherwise start `python -m rehearsal ARGV` again so that it is, and never return.
+    """Return as root with cgroup2 in place; otherwise start `python -m rehearsal ARGV` again so that it is, and never return."""
+    if prefix():
+        # -B: root must not leave compiled files in the checkout of a user.
+        enter([sys.executable, "-B", "-m", "rehearsal", *argv])
 
-    argv: the arguments after `python -m rehearsal`.
-    """
-    command = [sys.executable, "-m", "rehearsal", *argv]
-    if os.geteuid() != 0:
+
+def enter(command: list[str]) -> NoReturn:
+    """Become a command that runs as root with cgroup2 in place."""
+    full = [*prefix(), *command]
+    if full[0] == "sudo":
         print("The rehearsal's bridge and containers need root: sudo may ask for your password.", file=sys.stderr, flush=True)
-        _exec(["sudo", f"--preserve-env={KEPT}", "--", *command])
-    if not has_cgroup2():
-        _exec(["unshare", "--mount", "--propagation", "private", "sh", "-c", CGROUP2_ONLY, "sh", *command])
+    try:
+        os.execvp(full[0], full)
+    except FileNotFoundError:
+        sys.exit(f"{full[0]} is missing: install it, or type this as root: {shlex.join(command)}")
+
+
+def prefix() -> list[str]:
+    """Return what must stand before a command: sudo where the user is not root, a namespace where cgroups are mixed."""
+    root = [] if os.geteuid() == 0 else ["sudo", f"--preserve-env={KEPT}", "--"]
+    namespace = [] if has_cgroup2() else ["unshare", "--mount", "--propagation", "private", "sh", "-c", CGROUP2_ONLY, "sh"]
+    return root + namespace
 
 
 def has_cgroup2() -> bool:
@@ -35,8 +49,6 @@ def can_raise_limits() -> bool:
     return bool(int(line.split()[1], 16) >> 24 & 1)
 
 
-def _exec(command: list[str]) -> None:
-    try:
-        os.execvp(command[0], command)
-    except FileNotFoundError:
-        sys.exit(f"{command[0]} is missing: install it, or run this command as root")
+if __name__ == "__main__":
+    # For tests of hosts: python -m rehearsal.privilege COMMAND
+    enter(sys.argv[1:])
