@@ -1,0 +1,383 @@
+#!/usr/bin/python
+"""Prove from outside that a seat runs the course's notebooks."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: seat_proof
+short_description: Prove from outside that a seat runs the course's notebooks
+description:
+  - Runs on the controller. Logs in to the seat's Jupyter over HTTPS with the seat's password, trusting the class's CA alone, and runs
+    each notebook as the course has it at its commit, in a kernel of its own and in a copy of the course that is deleted afterwards.
+  - The outcome is written to C(seats/SEAT/proof.json) in the class's folder. It holds, and nothing is run again, while the instance, its
+    boot, the stack and what was seen of the seat stay the same.
+  - A seat that is not proven is an outcome, not a failure of the module, so that the other seats are proven in the same run.
+author: GPU Classroom
+options:
+  seat:
+    description: The seat's id.
+    type: str
+    required: true
+  address:
+    description: IP address that students use.
+    type: str
+    required: true
+  port:
+    description: TCP port of Jupyter.
+    type: int
+    default: 8888
+  base_url:
+    description: Path under which Jupyter answers.
+    type: str
+    default: /
+  class_dir:
+    description: The class's folder, with C(ca.crt) and C(secret). The password derives from the latter and never becomes an argument.
+    type: path
+    required: true
+  instance_id:
+    description: The instance that is the seat now.
+    type: str
+    required: true
+  boot_id:
+    description: The seat's C(/proc/sys/kernel/random/boot_id).
+    type: str
+    required: true
+  evidence:
+    description: Texts that change whenever what is proven changes on the seat, such as paths with their times.
+    type: list
+    elements: str
+    default: []
+  stack_dir:
+    description: The stack's folder on the controller.
+    type: path
+    required: true
+  kernel:
+    description: Name of the kernel.
+    type: str
+    default: dl_aws
+  course_dir:
+    description: The course on the seat, a git repository.
+    type: str
+    required: true
+  course_version:
+    description: Branch, tag or commit of the course.
+    type: str
+    default: HEAD
+  notebooks:
+    description: What proves the seat.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      notebook:
+        description: Path in the course.
+        type: str
+        required: true
+      expect:
+        description: A line that its cells must print.
+        type: str
+        required: true
+  timeout:
+    description: Seconds that one cell may take.
+    type: int
+    default: 300
+  reprove:
+    description: Prove again although the last proof holds.
+    type: bool
+    default: false
+attributes:
+  check_mode:
+    description: Says whether the last proof holds, and runs nothing.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Prove the seat
+  classroom.gpu.seat_proof:
+    seat: s01
+    address: 198.18.0.7
+    class_dir: classes/123456789012-us-west-2/rehearsal
+    instance_id: i-0123456789abcdef0
+    boot_id: 9d0c7a52-1111-4222-8333-1234567890ab
+    stack_dir: stacks/rehearsal
+    course_dir: /home/ubuntu/dl_tutorial
+    notebooks: [{notebook: code/hello_tensorflow.ipynb, expect: "Hello, TensorFlow!"}]
+  delegate_to: localhost
+  become: false
+"""
+
+RETURN = r"""
+seat:
+  description: The seat's id.
+  returned: always
+  type: str
+address:
+  description: Its address.
+  returned: always
+  type: str
+url:
+  description: What a student types.
+  returned: always
+  type: str
+proven:
+  description: Whether everything was as expected.
+  returned: always
+  type: bool
+reused:
+  description: Whether the last proof still holds and was used.
+  returned: always
+  type: bool
+seconds:
+  description: How long the proof took.
+  returned: always
+  type: float
+checks:
+  description: What was checked, each with name, expected, found and ok.
+  returned: always
+  type: list
+  elements: dict
+msg:
+  description: The outcome in one sentence.
+  returned: always
+  type: str
+"""
+
+import json
+import os
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.classroom.gpu.plugins.module_utils.jupyter import REPLY, Jupyter, JupyterError, Kernel, requests, websocket
+from ansible_collections.classroom.gpu.plugins.module_utils.password import seat_password
+
+SESSION = "proof of this seat"
+TIMES = ("proven_at", "seconds")
+
+# Runs in the kernel, in a namespace of its own so that a notebook finds none of it. The student's files are neither read nor written.
+COPY_COURSE = """
+import json, os, subprocess, tempfile
+def git(*arguments):
+    done = subprocess.run(["git", "-C", course, *arguments], capture_output=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr.decode().strip().splitlines()[-1])
+    return done.stdout
+branch = git("for-each-ref", "--format=%(refname)", "refs/remotes/origin/" + version).decode().strip()
+commit = git("rev-parse", "--verify", (branch or version) + "^{commit}").decode().strip()
+cells = json.loads(git("show", commit + ":" + notebook))
+copy = tempfile.mkdtemp(prefix="proof-")
+subprocess.run(["tar", "--extract", "--directory", copy], input=git("archive", commit), check=True)
+os.chdir(os.path.join(copy, os.path.dirname(notebook)))
+print(json.dumps({"copy": copy, "notebook": cells}))
+"""
+DELETE_COPY = "import os, shutil; os.chdir('/'); shutil.rmtree(copy)"
+
+
+class Unproven(Exception):
+    """A check that found something else than expected: its name, both, and the sentence for the table."""
+
+    def __init__(self, name: str, expected: str, found: str) -> None:
+        """Keep the check; the sentence is what was found."""
+        super().__init__(found)
+        self.check = {"name": name, "expected": expected, "found": found, "ok": False}
+
+
+def passed(name: str, expected: str, found: str) -> dict:
+    """Return a check that found what was expected."""
+    return {"name": name, "expected": expected, "found": found, "ok": True}
+
+
+def apart(code: str, **values: str) -> str:
+    """Return code that runs `code` with `values` as its names and leaves no name behind."""
+    return f"exec({code!r}, {values!r})"
+
+
+def code_cells(notebook: dict) -> list[str]:
+    """Return the source of each code cell that holds anything; nbformat allows text or a list of lines."""
+    sources = ("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code")
+    return [source for source in sources if source.strip()]
+
+
+def printed(expected: str, output: str) -> bool:
+    """Tell whether one line of the output is exactly what is expected, white space at its ends aside."""
+    return expected.strip() in (line.strip() for line in output.splitlines())
+
+
+def tail(output: str) -> str:
+    """Return the last line of an output, shortened, for a message."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    return lines[-1][:120] if lines else "nothing"
+
+
+def stack_digest(stack: Path, *facts: object) -> str:
+    """Return the SHA-256 of a stack's files and of what else decides what is proven."""
+    files = {str(path.relative_to(stack)): sha256(path.read_bytes()).hexdigest() for path in sorted(stack.rglob("*")) if path.is_file()}
+    return sha256(json.dumps([files, *facts], sort_keys=True).encode()).hexdigest()
+
+
+def lasting(proof: dict) -> dict:
+    """Return a proof without its times."""
+    return {key: value for key, value in proof.items() if key not in TIMES}
+
+
+def holds(proof: dict, identity: dict) -> bool:
+    """Tell whether an earlier proof is one of the same seat, booted and equipped as it is now."""
+    return bool(proof.get("proven")) and all(proof.get(key) == value for key, value in identity.items())
+
+
+def read(path: Path) -> dict:
+    """Return the last proof, or nothing."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def write(path: Path, proof: dict) -> None:
+    """Write a proof in one step, so that no reader sees half of it."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_suffix(".new")
+    draft.write_text(json.dumps(proof, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    os.replace(draft, path)
+
+
+def run_cells(kernel: Kernel, name: str, cells: list[str], expect: str, timeout: int) -> str:
+    """Run every cell of a notebook and return what they printed; the first that fails ends it."""
+    outputs = []
+    for number, source in enumerate(cells, start=1):
+        try:
+            outputs.append(kernel.run(source, timeout))
+        except JupyterError as error:
+            raise Unproven(name, expect, f"code cell {number} of {name}: {error}") from error
+    return "\n".join(outputs)
+
+
+def copied_course(kernel: Kernel, wanted: dict, params: dict) -> dict:
+    """Copy the course at its commit on the seat; return the path of the `copy` and the decoded `notebook`."""
+    name = wanted["notebook"]
+    code = apart(COPY_COURSE, course=params["course_dir"], version=params["course_version"], notebook=name)
+    try:
+        return json.loads(kernel.run(code, params["timeout"]).splitlines()[-1])
+    except (JupyterError, ValueError, IndexError) as error:
+        sentence = f"the course in {params['course_dir']} does not give {name} at {params['course_version']}: {error}"
+        raise Unproven(name, wanted["expect"], sentence) from error
+
+
+def run_notebook(kernel: Kernel, wanted: dict, params: dict) -> dict:
+    """Run one notebook as the course has it at its commit, and compare what it prints."""
+    name, expect = wanted["notebook"], wanted["expect"]
+    course = copied_course(kernel, wanted, params)
+    try:
+        output = run_cells(kernel, name, code_cells(course["notebook"]), expect, params["timeout"])
+    finally:
+        with suppress(JupyterError):  # A kernel that died cannot tidy up: the next boot empties /tmp.
+            kernel.run(apart(DELETE_COPY, copy=course["copy"]), REPLY)
+    if not printed(expect, output):
+        raise Unproven(name, expect, f"{name} ran, but printed no line '{expect}'; its last one was '{tail(output)}'")
+    return passed(name, expect, expect)
+
+
+def open_door(server: Jupyter, params: dict) -> Iterator[dict]:
+    """Check that the seat's own password opens the seat, and nothing less does."""
+    status = server.closed()
+    if status != 403:
+        raise Unproven("closed", "403 without a password", f"{server.url} shows its kernels without a password (status {status})")
+    yield passed("certificate", f"signed by the class for {params['address']}", "it is")
+    yield passed("closed", "403 without a password", str(status))
+    server.login(seat_password((Path(params["class_dir"]) / "secret").read_text(encoding="utf-8"), params["seat"]))
+    yield passed("login", "the seat's password opens it", "it does")
+
+
+def examine(server: Jupyter, params: dict) -> Iterator[dict]:
+    """Yield each check of the seat that passes; raise Unproven or JupyterError at the first that does not."""
+    yield from open_door(server, params)
+    kernels = sorted(server.api("GET", "kernelspecs")["kernelspecs"])
+    if params["kernel"] not in kernels:
+        raise Unproven("kernel", params["kernel"], f"no kernel '{params['kernel']}' is offered, only {', '.join(kernels) or 'none at all'}")
+    for wanted in params["notebooks"]:
+        with server.start(params["kernel"], SESSION) as kernel:
+            yield run_notebook(kernel, wanted, params)
+
+
+def prove(server: Jupyter, params: dict) -> tuple[list[dict], str]:
+    """Return the checks that were made, and the sentence that says what is wrong: empty if nothing is."""
+    checks: list[dict] = []
+    try:
+        for check in examine(server, params):
+            checks.append(check)
+    except Unproven as error:
+        return [*checks, error.check], f"{error}."
+    except (JupyterError, OSError, ValueError) as error:  # also a class folder without CA or secret
+        return [*checks, {"name": "jupyter", "expected": "an answer", "found": str(error), "ok": False}], str(error)
+    return checks, ""
+
+
+def fresh(server: Jupyter, params: dict, identity: dict) -> tuple[dict, str]:
+    """Prove the seat now; return the proof and the sentence for the table."""
+    begin = time.monotonic()
+    checks, wrong = prove(server, params)
+    seconds = round(time.monotonic() - begin, 1)
+    now = datetime.now(tz=UTC).isoformat(timespec="seconds")
+    proof = identity | {"proven": not wrong, "checks": checks, "seconds": seconds, "proven_at": now}
+    return proof, wrong or f"It ran {', '.join(wanted['notebook'] for wanted in params['notebooks'])}."
+
+
+ARGUMENTS = {
+    "seat": {"type": "str", "required": True},
+    "address": {"type": "str", "required": True},
+    "port": {"type": "int", "default": 8888},
+    "base_url": {"type": "str", "default": "/"},
+    "class_dir": {"type": "path", "required": True},
+    "instance_id": {"type": "str", "required": True},
+    "boot_id": {"type": "str", "required": True},
+    "evidence": {"type": "list", "elements": "str", "default": []},
+    "stack_dir": {"type": "path", "required": True},
+    "kernel": {"type": "str", "default": "dl_aws"},
+    "course_dir": {"type": "str", "required": True},
+    "course_version": {"type": "str", "default": "HEAD"},
+    "notebooks": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": {"notebook": {"type": "str", "required": True}, "expect": {"type": "str", "required": True}},
+    },
+    "timeout": {"type": "int", "default": 300},
+    "reprove": {"type": "bool", "default": False},
+}
+
+
+def identity_of(params: dict) -> dict:
+    """Return what a proof is a proof of: this instance, this boot, this stack, and the seat as it was seen."""
+    digest = stack_digest(Path(params["stack_dir"]), params["notebooks"], params["course_version"], params["kernel"])
+    seen = sha256("\n".join(sorted(params["evidence"])).encode()).hexdigest()
+    return {key: params[key] for key in ("seat", "instance_id", "boot_id")} | {"stack_digest": digest, "evidence": seen}
+
+
+def main() -> None:
+    """Use the last proof if it holds, else prove the seat."""
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    if requests is None or websocket is None:
+        module.fail_json(msg=missing_required_lib("requests and websocket-client"), exception=traceback.format_exc())
+    params = module.params
+    url = f"https://{params['address']}:{params['port']}{params['base_url']}"
+    path = Path(params["class_dir"]) / "seats" / params["seat"] / "proof.json"
+    identity, last = identity_of(params), read(path)
+    known = {"seat": params["seat"], "address": params["address"], "url": url}
+    if holds(last, identity) and not params["reprove"]:
+        sentence = f"Proven {last['proven_at']}."
+        module.exit_json(changed=False, proven=True, reused=True, seconds=0.0, checks=last["checks"], msg=sentence, **known)
+    if module.check_mode:
+        module.exit_json(changed=True, proven=False, reused=False, seconds=0.0, checks=[], msg="It would be proven now.", **known)
+    proof, sentence = fresh(Jupyter(url, str(Path(params["class_dir"]) / "ca.crt")), params, identity)
+    write(path, proof)
+    outcome = {key: proof[key] for key in ("proven", "seconds", "checks")}
+    module.exit_json(changed=lasting(proof) != lasting(last), reused=False, msg=sentence, **outcome, **known)
+
+
+if __name__ == "__main__":
+    main()
