@@ -1,16 +1,19 @@
-"""The EC2 inventory of amazon.aws, quiet where no cloud can be asked."""
+"""The EC2 inventory of amazon.aws for one class, quiet where no cloud can be asked."""
 
 from __future__ import annotations
+
+import os
 
 from ansible.errors import AnsibleError
 from ansible_collections.amazon.aws.plugins.inventory import aws_ec2
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 DOCUMENTATION = aws_ec2.DOCUMENTATION.replace("name: aws_ec2", "name: classroom.gpu.aws_ec2", 1)
 
 
 class InventoryModule(aws_ec2.InventoryModule):
-    """As amazon.aws.aws_ec2, but one region, known to all hosts as `classroom_region`, and one line instead of a failure."""
+    """As amazon.aws.aws_ec2, for the class that CLASSROOM names and one region, which all hosts learn as `classroom_region`."""
 
     NAME = "classroom.gpu.aws_ec2"
 
@@ -18,22 +21,23 @@ class InventoryModule(aws_ec2.InventoryModule):
         """Add the seats; where EC2 does not answer, say so in one line and add none: the pre-flight check explains and stops."""
         try:
             super().parse(inventory, loader, path, cache=cache)
-        except (AnsibleError, BotoCoreError, ClientError) as error:
+        except (AnsibleError, BotoCoreError, ClientError, ResponseParserError) as error:
             first_line = str(error).strip().splitlines()[0]
             self.display.display(f"No seats in the inventory: {first_line}", stderr=True)
 
-    def _set_frozen_credentials(self) -> None:
-        """Called once the options are read: tell every host the region even if EC2 does not answer later."""
-        if not self.region:
-            raise AnsibleError("no region is set; export AWS_REGION=us-west-2, say.")
-        self.inventory.set_variable("all", "classroom_region", self.region)
-        super()._set_frozen_credentials()
-
-    def _boto3_regions(self, service: str) -> list[str]:
-        """The region of the SDK's environment; the parent would ask every region of the world."""
-        return [self.region]
+    def build_include_filters(self) -> list[dict[str, str]]:
+        """The running seats of the class. (A `filters` option with a template makes the parent print a deprecation on each run.)"""
+        classroom = os.environ.get("CLASSROOM") or "class"
+        return [{"tag:classroom:name": classroom, "tag-key": "classroom:seat", "instance-state-name": "running"}]
 
     def client(self, *args, **kwargs):
         """A client that gives up within seconds: this runs before anything is shown to the organiser."""
         patience = {"connect_timeout": 3, "read_timeout": 20, "retries": {"max_attempts": 2}}
         return super().client(*args, aws_config=patience, **kwargs)
+
+    def _boto3_regions(self, service: str) -> list[str]:
+        """The region of the SDK's environment (the parent would ask every region of the world), told to every host."""
+        if not self.region:
+            raise AnsibleError("no region is set; type `export AWS_REGION=us-west-2`, or the region of your class.")
+        self.inventory.set_variable("all", "classroom_region", self.region)
+        return [self.region]

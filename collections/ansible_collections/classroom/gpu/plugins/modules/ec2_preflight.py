@@ -1,0 +1,314 @@
+#!/usr/bin/python
+"""Look at the settings and the cloud before anything is attempted."""
+
+from __future__ import annotations
+
+DOCUMENTATION = """
+module: ec2_preflight
+short_description: Look at the settings and the cloud before anything is attempted
+description:
+  - Reads only. Finds whose credentials these are, whether a class can be launched as its settings say, and what exists of it.
+  - Fails with every problem that it found at once, each a sentence with its mend.
+options:
+  classroom: {description: Name of the class, type: str, required: true}
+  account: {description: The only account that may be touched (12 digits), type: str, default: ''}
+  region: {description: Region; that of the SDK's environment if not given, type: str}
+  only: {description: "Seat ids, separated by commas; empty means all", type: str, default: ''}
+  launch: {description: Also check what a launch needs; otherwise only what exists matters, type: bool, default: true}
+  roster: {description: "CSV file with the columns seat, name and email", type: path}
+  instance_type: {description: EC2 instance type of a seat, type: str}
+  image: {description: SSM parameter that holds the id of the image, type: str}
+  allowed_cidrs: {description: IPv4 networks that may reach the class, type: list, elements: str, default: []}
+  allow_everyone: {description: Accept 0.0.0.0/0 among them, type: bool, default: false}
+author: [GPU Classroom]
+"""
+
+RETURN = """
+cloud: {description: AWS or the endpoint that stands in for it, type: str, returned: success}
+account: {description: Account of the credentials, type: str, returned: success}
+region: {description: Region, type: str, returned: success}
+wanted: {description: Ids of the seats that this run is about, type: list, returned: success}
+missing: {description: "Wanted seats to launch, each with seat and subnet_id", type: list, returned: success}
+seats: {description: "What exists: seat, instance_id, state, address, instance_type and zone of each", type: list, returned: success}
+vpc_id: {description: The default VPC, type: str, returned: when launch}
+image: {description: "id, root_device and size_gib", type: dict, returned: when launch}
+key: {description: The public key that EC2 holds for the class, type: str, returned: success}
+groups: {description: Ids of the class's security groups, type: list, returned: success}
+volumes: {description: Ids of the class's volumes that no instance holds, type: list, returned: success}
+plan: {description: Lines that say where a run acts and on what, type: list, returned: success}
+"""
+
+EXAMPLES = """
+- name: Look before anything is spent
+  classroom.gpu.ec2_preflight:
+    classroom: physics
+    account: "123456789012"
+    roster: rosters/physics.csv
+    instance_type: g4dn.xlarge
+    image: /aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id
+    allowed_cidrs: [192.0.2.0/24]
+"""
+
+import difflib
+import hashlib
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors, networks, roster
+
+try:
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
+except ImportError:
+    boto3 = None
+
+ALIVE = ["pending", "running", "stopping", "stopped"]
+
+
+class Refusal(Exception):
+    """A problem that makes further questions pointless."""
+
+
+class Cloud:
+    """The read-only calls of this module; every error becomes a Refusal in an organiser's words."""
+
+    def __init__(self, region: str | None) -> None:
+        try:
+            self.session = boto3.session.Session(region_name=region)
+        except BotoCoreError as error:
+            raise Refusal(aws_errors.explain(error, "AWS")) from error
+        self.region = self.session.region_name
+        if not self.region:
+            raise Refusal("No region is set. Type `export AWS_REGION=us-west-2`, or the region of your class.")
+        known = [name for part in self.session.get_available_partitions() for name in self.session.get_available_regions("ec2", part)]
+        if self.region not in known:
+            raise Refusal(f"{self.region} is no region of AWS.{guess(self.region, known)} Set AWS_REGION.")
+
+    def ask(self, service: str, operation: str, **arguments) -> dict:
+        """Call an operation, all pages of it; impatient, because an organiser waits. ClientErrors named `absent` give {}."""
+        absent = arguments.pop("absent", ())
+        config = Config(connect_timeout=5, read_timeout=30, retries={"total_max_attempts": 3, "mode": "standard"})
+        endpoint = "AWS"
+        try:
+            client = self.session.client(service, config=config)
+            endpoint = client.meta.endpoint_url
+            if client.can_paginate(operation):
+                return client.get_paginator(operation).paginate(**arguments).build_full_result()
+            return getattr(client, operation)(**arguments)
+        except (BotoCoreError, ClientError, ResponseParserError, ValueError) as error:
+            if aws_errors.code(error) in absent:
+                return {}
+            raise Refusal(aws_errors.explain(error, endpoint)) from error
+
+    def name(self) -> str:
+        """`AWS`, or the address of what stands in for it."""
+        endpoint = self.session.client("ec2").meta.endpoint_url
+        return "AWS" if (urlsplit(endpoint).hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn")) else endpoint
+
+
+def guess(word: str, known: list[str]) -> str:
+    """Return ` Did you mean x?` or nothing."""
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f" Did you mean {near[0]}?" if near else ""
+
+
+def settings_file(params: dict) -> str:
+    """The file in which an organiser sets what is wrong."""
+    return f"group_vars/classroom_{params['classroom']}.yml"
+
+
+def check_account(cloud: Cloud, params: dict) -> str:
+    """Return the account of the credentials; refuse unless it is the one that the settings name."""
+    account = cloud.ask("sts", "get_caller_identity")["Account"]
+    line = f'`classroom_account: "{account}"` into {settings_file(params)}'
+    if not params["account"]:
+        raise Refusal(f"classroom_account is not set. These credentials belong to account {account}: if that is the class's, write {line}.")
+    if params["account"] != account:
+        raise Refusal(
+            f"These credentials belong to account {account}, but the class may only touch {params['account']} (classroom_account)."
+            f" Choose others with AWS_PROFILE, or write {line}."
+        )
+    return account
+
+
+def check_roster(params: dict, problems: list[str]) -> list[str]:
+    """Return the seats of the roster file."""
+    path = Path(params["roster"])
+    if not path.is_file():
+        problems.append(f"There is no roster {path}. Type `cp rosters/example.csv {path}` and write your class into it.")
+        return []
+    seats, wrong = roster.read_roster(path.read_text(encoding="utf-8-sig"))
+    problems += [f"Roster {path}: {problem}" for problem in wrong]
+    return seats
+
+
+def choose(only: str, known: list[str], where: str, problems: list[str]) -> list[str]:
+    """Return the seats that `-e seats=` chooses among the known ones; all of them if it is empty."""
+    chosen = roster.chosen(only)
+    unknown = [seat for seat in chosen if seat not in known]
+    if unknown:
+        problems.append(f"-e seats= names {', '.join(unknown)}, but {where} has {', '.join(known) or 'no seat'}.")
+    return chosen or known
+
+
+def check_zones(cloud: Cloud, params: dict, problems: list[str]) -> list[str]:
+    """Return the availability zones that offer the instance type."""
+    kind, query = params["instance_type"], {"LocationType": "availability-zone"}
+    only = [{"Name": "instance-type", "Values": [kind]}]
+    offers = cloud.ask("ec2", "describe_instance_type_offerings", Filters=only, **query)["InstanceTypeOfferings"]
+    if not offers:
+        everything = cloud.ask("ec2", "describe_instance_type_offerings", **query)["InstanceTypeOfferings"]
+        hint = guess(kind, sorted({offer["InstanceType"] for offer in everything}))
+        problems.append(f"{cloud.region} offers no instance type {kind}.{hint} Set classroom_instance_type in {settings_file(params)}.")
+    return sorted(offer["Location"] for offer in offers)
+
+
+def check_image(cloud: Cloud, params: dict, problems: list[str]) -> dict:
+    """Return id, root device and size (GiB) of the image that the SSM parameter names now."""
+    name, mend = params["image"], f"Set classroom_image in {settings_file(params)}."
+    parameter = cloud.ask("ssm", "get_parameter", Name=name, absent=("ParameterNotFound", "ValidationException")).get("Parameter")
+    if not parameter:
+        problems.append(f"{cloud.region} has no SSM parameter {name}. {mend}")
+        return {}
+    image = parameter["Value"]
+    gone = ("InvalidAMIID.NotFound", "InvalidAMIID.Malformed", "InvalidAMIID.Unavailable")
+    images = cloud.ask("ec2", "describe_images", ImageIds=[image], absent=gone).get("Images")
+    if not images:
+        problems.append(f"The image {image} that {name} names does not exist in {cloud.region}. {mend}")
+        return {}
+    root = images[0]["RootDeviceName"]
+    disks = [disk["Ebs"]["VolumeSize"] for disk in images[0]["BlockDeviceMappings"] if disk.get("DeviceName") == root and "Ebs" in disk]
+    return {"id": image, "root_device": root, "size_gib": max(disks, default=0)}
+
+
+def check_network(cloud: Cloud, zones: list[str], problems: list[str]) -> tuple[str, dict[str, str]]:
+    """Return the default VPC and its default subnets by zone, as far as they offer the instance type."""
+    default = [{"Name": "is-default", "Values": ["true"]}]
+    vpcs = cloud.ask("ec2", "describe_vpcs", Filters=default)["Vpcs"]
+    if not vpcs:
+        problems.append(f"{cloud.region} has no default VPC. Type `aws ec2 create-default-vpc --region {cloud.region}`.")
+        return "", {}
+    own = [{"Name": "vpc-id", "Values": [vpcs[0]["VpcId"]]}, {"Name": "default-for-az", "Values": ["true"]}]
+    found = {net["AvailabilityZone"]: net["SubnetId"] for net in cloud.ask("ec2", "describe_subnets", Filters=own)["Subnets"]}
+    subnets = {zone: found[zone] for zone in zones if zone in found}
+    if zones and not subnets:
+        problems.append(
+            f"The default VPC has no default subnet in {', '.join(zones)}, where the instance type is offered."
+            f" Type `aws ec2 create-default-subnet --availability-zone {zones[0]}`."
+        )
+    return vpcs[0]["VpcId"], subnets
+
+
+def by_class(params: dict, **more: list[str]) -> list[dict]:
+    """Filters for what belongs to the class, and to nothing else."""
+    tag = {"Name": "tag:classroom:name", "Values": [params["classroom"]]}
+    return [tag, *({"Name": name.replace("_", "-"), "Values": values} for name, values in more.items())]
+
+
+def as_seat(instance: dict) -> dict:
+    """What a run needs to know of an instance."""
+    tags = {tag["Key"]: tag["Value"] for tag in instance.get("Tags", [])}
+    return {
+        "seat": tags.get("classroom:seat", ""),
+        "instance_id": instance["InstanceId"],
+        "state": instance["State"]["Name"],
+        "address": instance.get("PublicIpAddress", ""),
+        "instance_type": instance["InstanceType"],
+        "zone": instance["Placement"]["AvailabilityZone"],
+    }
+
+
+def existing_seats(cloud: Cloud, params: dict, problems: list[str]) -> list[dict]:
+    """Return the seats of the class that EC2 knows, ordered by id; two machines for one seat are a problem."""
+    reservations = cloud.ask("ec2", "describe_instances", Filters=by_class(params, instance_state_name=ALIVE))["Reservations"]
+    seats = [as_seat(instance) for reservation in reservations for instance in reservation["Instances"]]
+    ids = [seat["seat"] for seat in seats]
+    for twice in sorted({seat for seat in ids if ids.count(seat) > 1}):
+        machines = " and ".join(seat["instance_id"] for seat in seats if seat["seat"] == twice)
+        problems.append(f"Seat {twice} has two machines, {machines}: end the wrong one (`aws ec2 terminate-instances --instance-ids ...`).")
+    return sorted(seats, key=lambda seat: seat["seat"])
+
+
+def belongings(cloud: Cloud, params: dict) -> dict:
+    """Return what else exists of the class: the key that EC2 holds, security groups, volumes that no instance holds."""
+    keys = cloud.ask("ec2", "describe_key_pairs", Filters=by_class(params), IncludePublicKey=True)["KeyPairs"]
+    groups = cloud.ask("ec2", "describe_security_groups", Filters=by_class(params))["SecurityGroups"]
+    volumes = cloud.ask("ec2", "describe_volumes", Filters=by_class(params, status=["available"]))["Volumes"]
+    return {
+        "key": keys[0].get("PublicKey", "").strip() if keys else "",
+        "groups": [group["GroupId"] for group in groups],
+        "volumes": [volume["VolumeId"] for volume in volumes],
+    }
+
+
+def place(seat: str, subnets: dict[str, str]) -> str:
+    """Return the subnet of a seat: the same at each run, whoever else is on the roster."""
+    digest = int(hashlib.sha256(seat.encode()).hexdigest(), 16)
+    return [subnets[zone] for zone in sorted(subnets)][digest % len(subnets)] if subnets else ""
+
+
+def check_launch(cloud: Cloud, params: dict, problems: list[str]) -> dict:
+    """Return what a launch needs."""
+    zones = check_zones(cloud, params, problems)
+    vpc_id, subnets = check_network(cloud, zones, problems)
+    return {"vpc_id": vpc_id, "subnets": subnets, "image": check_image(cloud, params, problems)}
+
+
+def plan(found: dict, params: dict) -> list[str]:
+    """Say where this run acts and what it finds there."""
+    states = {seat["seat"]: f"{seat['state']}, {seat['instance_type']}" for seat in found["seats"]}
+    absent = f"to be launched, {params['instance_type']}" if params["launch"] else "does not exist"
+    where = f"Class {params['classroom']} on {found['cloud']}, account {found['account']}, region {found['region']}"
+    return [where, *(f"  {seat}: {states.get(seat, absent)}" for seat in found["wanted"])]
+
+
+def look(params: dict, problems: list[str]) -> dict:
+    """Return everything that was found; what is wrong is added to `problems`."""
+    rostered = check_roster(params, problems) if params["launch"] else []
+    if params["launch"]:
+        wrong = networks.network_problems(params["allowed_cidrs"], params["allow_everyone"])
+        problems += [f"classroom_allowed_cidrs in {settings_file(params)}: {problem}" for problem in wrong]
+    cloud = Cloud(params["region"])
+    found = {"account": check_account(cloud, params), "region": cloud.region, "cloud": cloud.name()}
+    found["seats"] = existing_seats(cloud, params, problems)
+    found |= belongings(cloud, params) | (check_launch(cloud, params, problems) if params["launch"] else {})
+    existing = [seat["seat"] for seat in found["seats"]]
+    known, where = (rostered, f"the roster {params['roster']}") if params["launch"] else (existing, f"class {params['classroom']}")
+    found["wanted"] = choose(params["only"], known, where, problems)
+    gone = [seat for seat in found["wanted"] if seat not in existing] if params["launch"] else []
+    found["missing"] = [{"seat": seat, "subnet_id": place(seat, found["subnets"])} for seat in gone]
+    return found | {"plan": plan(found, params)}
+
+
+def main() -> None:
+    """Look, then answer with what was found or with all that is wrong."""
+    text = {name: {"type": "str"} for name in ("region", "instance_type", "image")}
+    spec = text | {
+        "classroom": {"type": "str", "required": True},
+        "account": {"type": "str", "default": ""},
+        "only": {"type": "str", "default": ""},
+        "launch": {"type": "bool", "default": True},
+        "roster": {"type": "path"},
+        "allowed_cidrs": {"type": "list", "elements": "str", "default": []},
+        "allow_everyone": {"type": "bool", "default": False},
+    }
+    needs = [("launch", True, ("roster", "instance_type", "image"))]
+    module = AnsibleModule(argument_spec=spec, required_if=needs, supports_check_mode=True)
+    if boto3 is None:
+        module.fail_json(msg=missing_required_lib("boto3"))
+    problems: list[str] = []
+    found: dict = {}
+    try:
+        found = look(module.params, problems)
+    except Refusal as refusal:
+        problems.append(str(refusal))
+    if problems:
+        module.fail_json(msg="\n".join(problems), problems=problems)
+    module.exit_json(changed=False, **found)
+
+
+if __name__ == "__main__":
+    main()
