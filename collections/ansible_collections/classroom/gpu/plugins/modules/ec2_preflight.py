@@ -29,9 +29,10 @@ account: {description: Account of the credentials, type: str, returned: success}
 region: {description: Region, type: str, returned: success}
 wanted: {description: Ids of the seats that this run is about, type: list, returned: success}
 missing: {description: "Wanted seats to launch, each with seat and subnet_id", type: list, returned: success}
-seats: {description: "What exists: seat, instance_id, state, address, instance_type and zone of each", type: list, returned: success}
-vpc_id: {description: The default VPC, type: str, returned: when launch}
-image: {description: "id, root_device and size_gib", type: dict, returned: when launch}
+seats: {description: "All seats that exist: seat, instance_id, state, address, instance_type and zone of each", type: list, returned: success}
+existing: {description: Those of them that are wanted, type: list, returned: success}
+vpc_id: {description: The default VPC, type: str, returned: success}
+image: {description: "id, root_device and size_gib", type: dict, returned: success}
 key: {description: The public key that EC2 holds for the class, type: str, returned: success}
 groups: {description: Ids of the class's security groups, type: list, returned: success}
 volumes: {description: Ids of the class's volumes that no instance holds, type: list, returned: success}
@@ -251,7 +252,9 @@ def place(seat: str, subnets: dict[str, str]) -> str:
 
 
 def check_launch(cloud: Cloud, params: dict, problems: list[str]) -> dict:
-    """Return what a launch needs."""
+    """Return what a launch needs, left empty if none is intended."""
+    if not params["launch"]:
+        return {"vpc_id": "", "subnets": {}, "image": {}}
     zones = check_zones(cloud, params, problems)
     vpc_id, subnets = check_network(cloud, zones, problems)
     return {"vpc_id": vpc_id, "subnets": subnets, "image": check_image(cloud, params, problems)}
@@ -274,11 +277,12 @@ def look(params: dict, problems: list[str]) -> dict:
     cloud = Cloud(params["region"])
     found = {"account": check_account(cloud, params), "region": cloud.region, "cloud": cloud.name()}
     found["seats"] = existing_seats(cloud, params, problems)
-    found |= belongings(cloud, params) | (check_launch(cloud, params, problems) if params["launch"] else {})
-    existing = [seat["seat"] for seat in found["seats"]]
-    known, where = (rostered, f"the roster {params['roster']}") if params["launch"] else (existing, f"class {params['classroom']}")
+    found |= belongings(cloud, params) | check_launch(cloud, params, problems)
+    ids = [seat["seat"] for seat in found["seats"]]
+    known, where = (rostered, f"the roster {params['roster']}") if params["launch"] else (ids, f"class {params['classroom']}")
     found["wanted"] = choose(params["only"], known, where, problems)
-    gone = [seat for seat in found["wanted"] if seat not in existing] if params["launch"] else []
+    found["existing"] = [seat for seat in found["seats"] if seat["seat"] in found["wanted"]]
+    gone = [seat for seat in found["wanted"] if seat not in ids] if params["launch"] else []
     found["missing"] = [{"seat": seat, "subnet_id": place(seat, found["subnets"])} for seat in gone]
     return found | {"plan": plan(found, params)}
 

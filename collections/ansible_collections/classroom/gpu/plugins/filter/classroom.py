@@ -1,0 +1,57 @@
+"""Filters of the class playbooks; the functions are in module_utils."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.classroom.gpu.plugins.module_utils import networks
+
+DOCUMENTATION = """
+name: own_network
+short_description: The address that a check-ip page answers with, as a network
+"""
+
+
+def own_network(answer: str, source: str) -> str:
+    """Return the address that `source` answered with as a /32 network; anything but an IPv4 address is an error."""
+    try:
+        return networks.own_address(answer)
+    except ValueError as error:
+        raise AnsibleFilterError(
+            f"{source} did not answer with your own IPv4 address, so that SSH cannot be opened for you alone."
+            " Check the network, or set classroom_access_address_source to a page that does."
+        ) from error
+
+
+def stack_digest(folder: str) -> str:
+    """Return the SHA-256 of a stack's files (names and contents): it changes when what a seat should hold changes."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(folder).rglob("*")):
+        if path.is_file():
+            digest.update(str(path.relative_to(folder)).encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def not_in_state(instances: list[dict], state: str) -> list[str]:
+    """Say of each instance (as ec2_instance_info returns it) that is not in the state: its seat, its state and EC2's reason."""
+    return [
+        f"{instance['tags'].get('classroom:seat', instance['instance_id'])} is {instance['state']['name']}"
+        f" ({instance.get('state_reason', {}).get('message', 'no reason given')})"
+        for instance in instances
+        if instance["state"]["name"] != state
+    ]
+
+
+class FilterModule:
+    """The filters' names."""
+
+    def filters(self) -> dict:
+        """Return them by name."""
+        return {
+            "network_problems": networks.network_problems,
+            "not_in_state": not_in_state,
+            "own_network": own_network,
+            "stack_digest": stack_digest,
+        }
