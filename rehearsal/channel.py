@@ -1,7 +1,7 @@
 """A real conda channel, small enough to build in seconds: what conda-forge is to a class on AWS.
 
-CPython 3.11 is Debian 12's, repacked; pip and friends are wheels, repacked as conda-forge packs them. The index is written by py-rattler, the
-library that installs from it on a seat. The same inputs give the same packages, byte for byte; only the index says when it was written.
+CPython 3.11 is Debian 12's, repacked; pip and friends are wheels, repacked as conda-forge packs them. py-rattler, which installs
+from it on a seat, writes the index. The same inputs give the same packages, byte for byte; only the index says when it was written.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from rattler.index import index_fs
 REQUIREMENTS = Path(__file__).with_name("channel-requirements.txt")
 DEBS = "libpython3.11-minimal,libpython3.11-stdlib,python3.11-minimal"
 ABI = ("python >=3.11,<3.12.0a0", "python_abi 3.11.* *_cp311")
+NEEDS = {"pip": ("setuptools", "wheel"), "wheel": ("packaging",)}  # as on conda-forge, so that wheels meet them there already
 TIMEOUT = 300  # seconds for one download
 
 
@@ -105,7 +106,8 @@ def python_package(work: Path) -> Package:
     for name in ("python", "python3"):
         (tree / "bin" / name).symlink_to("python3.11")
     undo_debian_layout(tree / "lib/python3.11")
-    return Package("python", version, f"deb12u{revision}_cpython", tree, depends=("python_abi 3.11.* *_cp311", "__glibc >=2.36"), build_number=revision)
+    needs = ("python_abi 3.11.* *_cp311", "__glibc >=2.36")
+    return Package("python", version, f"deb12u{revision}_cpython", tree, depends=needs, build_number=revision)
 
 
 def debian_version(changelog: Path) -> tuple[str, int]:
@@ -134,6 +136,7 @@ def undo_debian_layout(lib: Path) -> None:
 def wheel_package(wheel: Path, tree: Path) -> Package:
     """A wheel as conda-forge packs it: `noarch: python` where it is pure, else for this platform."""
     name, version = wheel.name.split("-")[:2]
+    needs = ("python >=3.9", *NEEDS.get(name.lower(), ()))
     pure = wheel.name.endswith("-none-any.whl")
     site = tree / ("site-packages" if pure else "lib/python3.11/site-packages")
     with zipfile.ZipFile(wheel) as archive:
@@ -143,7 +146,7 @@ def wheel_package(wheel: Path, tree: Path) -> Package:
     if not pure:
         return Package(name.lower(), version, "py311_0", tree, depends=ABI)
     link = {"noarch": {"type": "python", "entry_points": entry_points(site)}, "package_metadata_version": 1}
-    return Package(name.lower(), version, "pyh0_0", tree, "noarch", ("python >=3.9",), index={"noarch": "python"}, link=link)
+    return Package(name.lower(), version, "pyh0_0", tree, "noarch", needs, index={"noarch": "python"}, link=link)
 
 
 def entry_points(site: Path) -> list[str]:

@@ -1,6 +1,6 @@
 """The local sources of a rehearsal: a conda channel, the example course in git, plain files, and a page that tells a caller's address.
 
-`prepare` makes their content, `serve` offers it. Both know nothing of EC2: a seat reaches them by the address that the class's settings name.
+`prepare` makes their content, `serve` offers it. Both know nothing of EC2: a seat finds them by the address in the class's settings.
 """
 
 from __future__ import annotations
