@@ -41,7 +41,9 @@ def down(options: Namespace) -> int:
         _end_server()
         removed = _clean()
         shutil.rmtree(state.RUN, ignore_errors=True)
-    print("The rehearsal cloud is down." if running else "No rehearsal cloud was running" + (", its remains are removed." if removed else "."))
+    print(
+        "The rehearsal cloud is down." if running else "No rehearsal cloud was running" + (", its remains are removed." if removed else ".")
+    )
     return 0
 
 
@@ -56,8 +58,13 @@ def status(options: Namespace) -> int:
     import boto3
 
     key = state.credentials()
-    ec2 = boto3.client("ec2", endpoint_url=state.API_URL, region_name=state.REGION, aws_access_key_id=key["access_key"],
-                       aws_secret_access_key=key["secret_key"])
+    ec2 = boto3.client(
+        "ec2",
+        endpoint_url=state.API_URL,
+        region_name=state.REGION,
+        aws_access_key_id=key["access_key"],
+        aws_secret_access_key=key["secret_key"],
+    )
     print(f"The rehearsal cloud is up, its API on {state.API_URL}.")
     for page in ec2.get_paginator("describe_instances").paginate():
         for instance in (one for reservation in page["Reservations"] for one in reservation["Instances"]):
@@ -88,7 +95,7 @@ def _healthy(cidr: str, loud: bool = False) -> bool:
     checks = doctor_.checks(Network(cidr))
     for check in checks:
         if not check.ok:
-            print(f"{check.name}: {check.detail}\n    mend it with: {check.mend}", file=sys.stderr)
+            print(f"{check.name}: {check.detail}" + (f"\n    mend it with: {check.mend}" if check.mend else ""), file=sys.stderr)
         elif loud:
             print(f"{check.name}: {check.detail}")
     return all(check.ok for check in checks)

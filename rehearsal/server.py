@@ -43,6 +43,7 @@ def bring_up(network: Network, stack: ExitStack) -> None:
     cloud = Cloud()
     cloud.hosts = Hosts(network, cloud.guest_exited)
     stack.callback(cloud.hosts.close)
+    stack.callback(cloud.close)
     stack.callback(mirrors.serve(mirrors.prepare()).close)
     credentials = state.new_credentials()
     application = build(cloud, network.cidr, **credentials)

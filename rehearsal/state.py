@@ -28,7 +28,10 @@ class StateError(Exception):
 
 def new_credentials() -> dict[str, str]:
     """Make an access key and its secret, shaped like AWS's, unknown before this moment."""
-    return {"access_key": "AKIA" + "".join(secrets.choice("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") for _ in range(16)), "secret_key": secrets.token_urlsafe(30)}
+    return {
+        "access_key": "AKIA" + "".join(secrets.choice("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") for _ in range(16)),
+        "secret_key": secrets.token_urlsafe(30),
+    }
 
 
 def write_private(path: Path, content: dict) -> None:

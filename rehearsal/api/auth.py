@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 import botocore.session
-from botocore.auth import SigV4Auth
+from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from werkzeug.wrappers import Request
@@ -115,8 +115,10 @@ class Gatekeeper:
         return None if hmac.compare_digest(self._signature(request, scope), scope.signature) else "signature"
 
     def _signature(self, request: Request, scope: Scope) -> str:
-        """Sign the request as its sender should have: only the headers that the sender signed take part."""
-        signer = SigV4Auth(Credentials(self.access_key, self.secret_key), scope.service, scope.region)
+        """Sign the request as its sender should have, over the headers that the sender signed."""
+        signer = (S3SigV4Auth if scope.service == "s3" else SigV4Auth)(
+            Credentials(self.access_key, self.secret_key), scope.service, scope.region
+        )
         headers = {name: request.headers.get(name, "") for name in scope.headers.split(";")}
         url = f"http://{request.host}{request.environ.get('RAW_URI') or request.full_path.rstrip('?')}"
         signed = AWSRequest(method=request.method, url=url, headers=headers, data=request.get_data(cache=True))

@@ -82,9 +82,20 @@ def install() -> None:
 def _load_images(backend: Any) -> None:
     for image in IMAGES:
         made = amis.Ami(
-            backend, image.id, name=image.name, description=image.name, owner_id=image.owner, owner_alias=image.alias, public=True,
-            virtualization_type="hvm", architecture="x86_64", hypervisor="xen", root_device_type="ebs", root_device_name=image.root_device,
-            image_location=f"{image.owner}/{image.name}", sriov="simple",
+            backend,
+            image.id,
+            name=image.name,
+            description=image.name,
+            owner_id=image.owner,
+            owner_alias=image.alias,
+            public=True,
+            virtualization_type="hvm",
+            architecture="x86_64",
+            hypervisor="xen",
+            root_device_type="ebs",
+            root_device_name=image.root_device,
+            image_location=f"{image.owner}/{image.name}",
+            sriov="simple",
         )
         made.ebs_snapshot.volume.size = image.root_gib
         backend.amis[image.id] = made
@@ -93,7 +104,10 @@ def _load_images(backend: Any) -> None:
 def _root_mapping(image: Any) -> list[dict[str, Any]]:
     """Report the root snapshot's own size and EC2's default of deleting with the instance; moto says 15 GiB and keep for all."""
     ebs = {
-        "SnapshotId": image.ebs_snapshot.id, "VolumeSize": image.ebs_snapshot.volume.size, "VolumeType": "gp3",
-        "DeleteOnTermination": True, "Encrypted": False,
+        "SnapshotId": image.ebs_snapshot.id,
+        "VolumeSize": image.ebs_snapshot.volume.size,
+        "VolumeType": "gp3",
+        "DeleteOnTermination": True,
+        "Encrypted": False,
     }
     return [{"DeviceName": image.root_device_name, "Ebs": ebs}]

@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rehearsal.hosts import HostSpec
+
 from .groups import rules_of
 from .instances import BY_GUEST, failure
 
 if TYPE_CHECKING:
     from rehearsal.hosts import Hosts
+
     from .instances import HostedInstance
 
 log = logging.getLogger("rehearsal.cloud")
@@ -108,6 +110,14 @@ class Cloud:
         """Return the living instance with this private address."""
         alive = (guest.instance for guest in list(self._guests.values()) if guest.instance.state not in ("terminated", "stopped"))
         return next((instance for instance in alive if instance.private_ip == private_ip), None)
+
+    def close(self) -> None:
+        """Drop the jobs that have not begun and wait for those that have, so that no host is made after the last sweep."""
+        guests = list(self._guests.values())
+        for guest in guests:
+            guest.jobs.shutdown(wait=False, cancel_futures=True)
+        for guest in guests:
+            guest.jobs.shutdown(wait=True)
 
     # --- jobs, each in its host's own thread ---------------------------------------------------------------------
     def _create(self, guest: Guest) -> None:

@@ -29,6 +29,9 @@ def install(cidr: str) -> None:
     _groups_in_use()
     _interface_groups()
     _shutdown_behaviour()
+    _greatest_count()
+    for name, key in (("start", "StartingInstances"), ("stop", "StoppingInstances"), ("terminate", "TerminatingInstances")):
+        _current_state(f"{name}_instances", key)
 
 
 def _default_vpc(cidr: str) -> None:
@@ -61,7 +64,7 @@ def _groups_in_use() -> None:
         if group and (_has_interfaces(self, group) or _is_referred_to(self, group)):
             raise DependencyViolationError(f"resource {group.id} has a dependent object")
         if group and group.is_default:
-            raise EC2ClientError("CannotDelete", f"the specified group: \"{group.id}\" name: \"default\" cannot be deleted by a user")
+            raise EC2ClientError("CannotDelete", f'the specified group: "{group.id}" name: "default" cannot be deleted by a user')
         original(self, name, group_id)
 
     SecurityGroupBackend.delete_security_group = delete_security_group
@@ -106,3 +109,27 @@ def _shutdown_behaviour() -> None:
 
     InstanceResponse._dot_value_instance_attribute_handler = with_behaviour
     InstanceResponse._security_grp_instance_attribute_handler = lambda self: bool(self._get_param("Groups")) and by_groups(self)
+
+
+def _greatest_count() -> None:
+    """moto launches MinCount instances; EC2 as many as it can up to MaxCount, and here that is all of them."""
+    original = InstanceResponse.run_instances
+
+    def run_instances(self: Any) -> Any:
+        self.params["MinCount"] = self._get_param("MaxCount", 1)
+        return original(self)
+
+    InstanceResponse.run_instances = run_instances
+
+
+def _current_state(name: str, key: str) -> None:
+    """moto reports `stopping` for an instance that is stopped already, and so on."""
+    original = getattr(InstanceResponse, name)
+
+    def with_state(self: Any) -> Any:
+        answer = original(self)
+        for entry in answer.result[key]:
+            entry["CurrentState"] = self.ec2_backend.get_instance(entry["InstanceId"]).instance_state
+        return answer
+
+    setattr(InstanceResponse, name, with_state)

@@ -30,11 +30,7 @@ def rules_of(instance: Any) -> tuple[Rule, ...]:
 
 def members(backend: Any, group_id: str) -> set[str]:
     """Return the private addresses of the network interfaces in a group, stopped instances' included, as EC2 does."""
-    return {
-        eni.private_ip_address
-        for eni in list(backend.enis.values())
-        if any(group.id == group_id for group in eni.group_set)
-    }
+    return {eni.private_ip_address for eni in list(backend.enis.values()) if any(group.id == group_id for group in eni.group_set)}
 
 
 def _sources(backend: Any, rule: Any) -> set[str]:

@@ -17,8 +17,11 @@ CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "st
 BY_CALLER = StateReason("Client.UserInitiatedShutdown: User initiated shutdown", "Client.UserInitiatedShutdown")
 BY_GUEST = StateReason("Client.InstanceInitiatedShutdown: Instance initiated shutdown", "Client.InstanceInitiatedShutdown")
 # What EC2 refuses with IncorrectInstanceState.
-REFUSED = {"start": ("pending", "stopping", "shutting-down", "terminated"), "stop": ("pending", "shutting-down", "terminated"),
-           "reboot": ("pending", "stopping", "stopped", "shutting-down", "terminated")}
+REFUSED = {
+    "start": ("pending", "stopping", "shutting-down", "terminated"),
+    "stop": ("pending", "shutting-down", "terminated"),
+    "reboot": ("pending", "stopping", "stopped", "shutting-down", "terminated"),
+}
 STATUS = {True: ("ok", "passed"), False: ("initializing", "initializing")}
 
 
@@ -60,7 +63,9 @@ class HostedInstance(Instance):
 
     def prep_nics(self, nic_spec: list[dict[str, Any]], *args: Any, **kwargs: Any) -> None:
         """Delete interfaces made at launch with their instance: EC2's default, where moto leaves them behind."""
-        kept = {int(nic.get("DeviceIndex", 0)) for nic in nic_spec if nic.get("NetworkInterfaceId") or nic.get("DeleteOnTermination") is False}
+        kept = {
+            int(nic.get("DeviceIndex", 0)) for nic in nic_spec if nic.get("NetworkInterfaceId") or nic.get("DeleteOnTermination") is False
+        }
         super().prep_nics(nic_spec, *args, **kwargs)
         for index, nic in self.nics.items():
             nic.delete_on_termination = index not in kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from moto.ec2.exceptions import EC2ClientError
@@ -14,6 +15,8 @@ from . import volumes
 
 if TYPE_CHECKING:
     from .cloud import Cloud
+
+METADATA_TAG = re.compile(r"[0-9a-zA-Z\-_+=,.@:]{1,255}")  # EC2's words
 
 
 def install(cloud: Cloud) -> None:
@@ -51,6 +54,7 @@ def prepare(backend: Any, image_id: str | None, kwargs: dict[str, Any]) -> None:
     template = backend._get_template_from_args(kwargs["launch_template"]).data if kwargs.get("launch_template") else {}
     instance_type = template.get("InstanceType") if kwargs.get("is_instance_type_default") and template else kwargs["instance_type"]
     _check_type(backend.region_name, instance_type)
+    _check_tags(kwargs)
     _check_key(backend, kwargs.get("key_name") or template.get("KeyName"))
     image_id = image_id or template.get("ImageId")
     if not image_id:
@@ -68,6 +72,17 @@ def prepare(backend: Any, image_id: str | None, kwargs: dict[str, Any]) -> None:
 def _check_type(region: str, instance_type: str) -> None:
     if not any(offering["InstanceType"] == instance_type for offering in INSTANCE_TYPE_OFFERINGS["region"].get(region, [])):
         raise EC2ClientError("InvalidParameterValue", f"Invalid value '{instance_type}' for InstanceType.")
+
+
+def _check_tags(kwargs: dict[str, Any]) -> None:
+    """Refuse tag keys that could not be part of a metadata path, where tags are to be read there."""
+    if (kwargs.get("metadata_options") or {}).get("InstanceMetadataTags") != "enabled":
+        return
+    for key in (kwargs.get("tags") or {}).get("instance", {}):
+        if not METADATA_TAG.fullmatch(key):
+            raise EC2ClientError(
+                "InvalidParameterValue", f"'{key}' is not a valid tag key. Tag keys must match pattern ({METADATA_TAG.pattern})"
+            )
 
 
 def _check_key(backend: Any, key_name: str | None) -> None:

@@ -75,17 +75,23 @@ def _walk(values: dict[str, str], path: str) -> str | None:
     key = path.strip("/")
     if key in values:
         return values[key]
-    below = [name[len(key):].lstrip("/") for name in values if not key or name.startswith(f"{key}/")]
+    below = [name[len(key) :].lstrip("/") for name in values if not key or name.startswith(f"{key}/")]
     children = {name.split("/")[0] + ("/" if "/" in name else "") for name in below}
     return "\n".join(sorted(children)) if children else None
 
 
 def _identity(instance: Any) -> dict[str, Any]:
     return {
-        "accountId": instance.owner_id, "architecture": instance.architecture, "availabilityZone": instance.placement.zone,
-        "imageId": instance.image_id, "instanceId": instance.id, "instanceType": instance.instance_type,
-        "pendingTime": f"{instance.launch_time:%Y-%m-%dT%H:%M:%SZ}", "privateIp": instance.private_ip,
-        "region": instance.region_name, "version": "2017-09-30",
+        "accountId": instance.owner_id,
+        "architecture": instance.architecture,
+        "availabilityZone": instance.placement.zone,
+        "imageId": instance.image_id,
+        "instanceId": instance.id,
+        "instanceType": instance.instance_type,
+        "pendingTime": f"{instance.launch_time:%Y-%m-%dT%H:%M:%SZ}",
+        "privateIp": instance.private_ip,
+        "region": instance.region_name,
+        "version": "2017-09-30",
     }
 
 
@@ -94,16 +100,32 @@ def _values(instance: Any) -> dict[str, str]:
     groups = instance.security_groups
     mac = f"network/interfaces/macs/{nic.mac_address}"
     values = {
-        "ami-id": instance.image_id, "ami-launch-index": str(instance.ami_launch_index), "instance-action": "none",
-        "instance-id": instance.id, "instance-life-cycle": instance.lifecycle or "on-demand", "instance-type": instance.instance_type,
-        "hostname": instance.private_dns_name, "local-hostname": instance.private_dns_name, "local-ipv4": instance.private_ip,
-        "mac": nic.mac_address, "placement/availability-zone": instance.placement.zone, "placement/region": instance.region_name,
-        "security-groups": "\n".join(group.name for group in groups), "services/domain": "amazonaws.com", "services/partition": "aws",
-        f"{mac}/local-ipv4s": instance.private_ip, f"{mac}/security-group-ids": "\n".join(group.id for group in groups),
-        f"{mac}/subnet-id": instance.subnet_id, f"{mac}/vpc-id": instance.vpc_id,
+        "ami-id": instance.image_id,
+        "ami-launch-index": str(instance.ami_launch_index),
+        "instance-action": "none",
+        "instance-id": instance.id,
+        "instance-life-cycle": instance.lifecycle or "on-demand",
+        "instance-type": instance.instance_type,
+        "hostname": instance.private_dns_name,
+        "local-hostname": instance.private_dns_name,
+        "local-ipv4": instance.private_ip,
+        "mac": nic.mac_address,
+        "placement/availability-zone": instance.placement.zone,
+        "placement/region": instance.region_name,
+        "security-groups": "\n".join(group.name for group in groups),
+        "services/domain": "amazonaws.com",
+        "services/partition": "aws",
+        f"{mac}/local-ipv4s": instance.private_ip,
+        f"{mac}/security-group-ids": "\n".join(group.id for group in groups),
+        f"{mac}/subnet-id": instance.subnet_id,
+        f"{mac}/vpc-id": instance.vpc_id,
     }
     if instance.public_ip:
-        values |= {"public-ipv4": instance.public_ip, "public-hostname": instance.public_dns_name, f"{mac}/public-ipv4s": instance.public_ip}
+        values |= {
+            "public-ipv4": instance.public_ip,
+            "public-hostname": instance.public_dns_name,
+            f"{mac}/public-ipv4s": instance.public_ip,
+        }
     pair = instance.ec2_backend.key_pairs.get(instance.key_name)
     if pair:
         values["public-keys/0/openssh-key"] = pair.public_key.strip()
