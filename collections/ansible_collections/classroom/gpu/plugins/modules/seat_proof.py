@@ -47,9 +47,9 @@ options:
     type: list
     elements: str
     default: []
-  stack_dir:
-    description: The stack's folder on the controller.
-    type: path
+  stack_digest:
+    description: Digest of the stack's files, as the filter P(classroom.gpu.stack_digest#filter) makes it.
+    type: str
     required: true
   kernel:
     description: Name of the kernel.
@@ -60,9 +60,9 @@ options:
     type: str
     required: true
   course_version:
-    description: Branch, tag or commit of the course.
+    description: Which commit of it; the default is where the course role notes the one that it checked out.
     type: str
-    default: HEAD
+    default: refs/classroom/course
   notebooks:
     description: What proves the seat.
     type: list
@@ -99,7 +99,7 @@ EXAMPLES = r"""
     class_dir: classes/123456789012-us-west-2/rehearsal
     instance_id: i-0123456789abcdef0
     boot_id: 9d0c7a52-1111-4222-8333-1234567890ab
-    stack_dir: stacks/rehearsal
+    stack_digest: 8b1a9953c4611296a827abf8c47804d7
     course_dir: /home/ubuntu/dl_tutorial
     notebooks: [{notebook: code/hello_tensorflow.ipynb, expect: "Hello, TensorFlow!"}]
   delegate_to: localhost
@@ -167,8 +167,7 @@ def git(*arguments):
     if done.returncode:
         raise RuntimeError(done.stderr.decode().strip().splitlines()[-1])
     return done.stdout
-branch = git("for-each-ref", "--format=%(refname)", "refs/remotes/origin/" + version).decode().strip()
-commit = git("rev-parse", "--verify", (branch or version) + "^{commit}").decode().strip()
+commit = git("rev-parse", "--verify", version + "^{commit}").decode().strip()
 cells = json.loads(git("show", commit + ":" + notebook))
 copy = tempfile.mkdtemp(prefix="proof-")
 subprocess.run(["tar", "--extract", "--directory", copy], input=git("archive", commit), check=True)
@@ -212,12 +211,6 @@ def tail(output: str) -> str:
     """Return the last line of an output, shortened, for a message."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     return lines[-1][:120] if lines else "nothing"
-
-
-def stack_digest(stack: Path, *facts: object) -> str:
-    """Return the SHA-256 of a stack's files and of what else decides what is proven."""
-    files = {str(path.relative_to(stack)): sha256(path.read_bytes()).hexdigest() for path in sorted(stack.rglob("*")) if path.is_file()}
-    return sha256(json.dumps([files, *facts], sort_keys=True).encode()).hexdigest()
 
 
 def lasting(proof: dict) -> dict:
@@ -336,10 +329,10 @@ ARGUMENTS = {
     "instance_id": {"type": "str", "required": True},
     "boot_id": {"type": "str", "required": True},
     "evidence": {"type": "list", "elements": "str", "default": []},
-    "stack_dir": {"type": "path", "required": True},
+    "stack_digest": {"type": "str", "required": True},
     "kernel": {"type": "str", "default": "dl_aws"},
     "course_dir": {"type": "str", "required": True},
-    "course_version": {"type": "str", "default": "HEAD"},
+    "course_version": {"type": "str", "default": "refs/classroom/course"},
     "notebooks": {
         "type": "list",
         "elements": "dict",
@@ -352,10 +345,10 @@ ARGUMENTS = {
 
 
 def identity_of(params: dict) -> dict:
-    """Return what a proof is a proof of: this instance, this boot, this stack, and the seat as it was seen."""
-    digest = stack_digest(Path(params["stack_dir"]), params["notebooks"], params["course_version"], params["kernel"])
-    seen = sha256("\n".join(sorted(params["evidence"])).encode()).hexdigest()
-    return {key: params[key] for key in ("seat", "instance_id", "boot_id")} | {"stack_digest": digest, "evidence": seen}
+    """Return what a proof is a proof of: this instance, this boot, this stack, and the seat and the course as they were."""
+    proved = json.dumps([params[key] for key in ("notebooks", "course_version", "kernel")], sort_keys=True)
+    seen = sha256("\n".join([proved, *sorted(params["evidence"])]).encode()).hexdigest()
+    return {key: params[key] for key in ("seat", "instance_id", "boot_id", "stack_digest")} | {"evidence": seen}
 
 
 def main() -> None:
