@@ -2,20 +2,97 @@
 
 from __future__ import annotations
 
+from ansible import context
 from ansible.plugins.callback import CallbackBase
+from ansible_collections.classroom.gpu.plugins.plugin_utils import guard
 
 DOCUMENTATION = """
 name: classroom
 type: aggregate
 short_description: Refuses what would act on the wrong seats, and ends a run with a table of the seats
-description: Active for the playbooks of this repository only.
+description:
+  - Active for site.yml and playbooks/ of this repository only.
+  - Refuses, with exit status 4 and before anything is attempted, a bad CLASSROOM, C(--limit), and C(-e) names that nothing reads.
 """
 
 
+def table(rows: list[tuple[str, ...]]) -> list[str]:
+    """Align rows of text in columns."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def row(seat: str, address: str, proof: dict | None, trouble: str, check: bool) -> tuple[str, ...]:
+    """Return a seat's row: id, address, what was proven, seconds, what to do next."""
+    again = f"ansible-playbook site.yml -e seats={seat}"
+    if trouble:
+        return seat, address, f"NOT PROVEN: {trouble}", "", again
+    if not proof or not proof["proven"]:
+        sentence = f"NOT PROVEN: {first_line(proof['msg'])}" if proof else "not proven"
+        return seat, address, "would be proven" if check else sentence, "", again
+    names = ", ".join(check["name"] for check in proof["checks"])
+    holds = "earlier proof holds: " if proof["reused"] else ""
+    return seat, address, holds + names, f"{proof['seconds']:.1f}", f"open {proof['url']}"
+
+
+def first_line(text: object) -> str:
+    """Return the beginning of a message, short enough for a table."""
+    line = (str(text).strip().splitlines() or [""])[0]
+    return line if len(line) <= 100 else line[:97] + "..."
+
+
 class CallbackModule(CallbackBase):
-    """Filled by the next commits."""
+    """Remembers what concerns the seats while plays run."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "aggregate"
     CALLBACK_NAME = "classroom.gpu.classroom"
     CALLBACK_NEEDS_ENABLED = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.active = False
+        self.wanted: list[str] = []
+        self.addresses: dict[str, str] = {}
+        self.proofs: dict[str, dict] = {}
+        self.troubles: dict[str, str] = {}
+
+    def v2_playbook_on_start(self, playbook) -> None:
+        """Refuse what must not begin."""
+        self.active = guard.is_ours(playbook._file_name)
+        guard.check(playbook._file_name, playbook._loader)
+
+    def v2_runner_on_ok(self, result) -> None:
+        """Learn the wanted seats from the pre-flight check, and proofs."""
+        self.see(result)
+        if result.task.resolved_action == "classroom.gpu.ec2_preflight" and result.task_fields["args"].get("launch"):
+            self.wanted = result.result["wanted"]
+        if result.task.resolved_action == "classroom.gpu.seat_proof":
+            self.proofs[result.host.name] = result.result
+
+    def v2_runner_on_failed(self, result, ignore_errors=False) -> None:
+        """Learn what went wrong on a seat."""
+        self.see(result)
+        if not ignore_errors:
+            self.troubles[result.host.name] = first_line(result.result.get("msg", result.task.name))
+
+    def v2_runner_on_unreachable(self, result) -> None:
+        """Learn that a seat cannot be reached."""
+        self.see(result)
+        self.troubles[result.host.name] = f"cannot be reached over SSH: {first_line(result.result.get('msg', ''))}"
+
+    def see(self, result) -> None:
+        """Note the address of a seat that takes part."""
+        self.addresses[result.host.name] = result.host.vars.get("ansible_host", "")
+
+    def v2_playbook_on_stats(self, stats) -> None:
+        """Print the table, if this run was about seats and got far enough to know them."""
+        taking_part = [host for host in self.addresses if host != "localhost"]
+        seats = list(dict.fromkeys([*self.wanted, *sorted(taking_part)]))
+        if not self.active or not seats:
+            return
+        check = bool(context.CLIARGS.get("check"))
+        rows = [row(seat, self.addresses.get(seat, "-"), self.proofs.get(seat), self.troubles.get(seat, ""), check) for seat in seats]
+        self._display.banner("SEATS")
+        for line in table([("seat", "address", "proven", "seconds", "next"), *rows]):
+            self._display.display(line)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 
+from ansible import context
 from ansible.errors import AnsibleError
 from ansible_collections.amazon.aws.plugins.inventory import aws_ec2
+from ansible_collections.classroom.gpu.plugins.plugin_utils import guard
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
@@ -19,6 +21,10 @@ class InventoryModule(aws_ec2.InventoryModule):
 
     def parse(self, inventory, loader, path, cache=True) -> None:
         """Add the seats; where EC2 does not answer, say so in one line and add none: the pre-flight check explains and stops."""
+        # Here, too, as Ansible ends a run whose --limit matches no host before it asks a callback.
+        arguments = context.CLIARGS.get("args")
+        for playbook in arguments if isinstance(arguments, tuple) else ():
+            guard.check(playbook, loader)
         try:
             super().parse(inventory, loader, path, cache=cache)
         except (AnsibleError, BotoCoreError, ClientError, ResponseParserError) as error:

@@ -14,7 +14,7 @@ REFUSED = {
 }  # fmt: skip
 EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
 DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
-HOW = "`aws configure`, `export AWS_PROFILE=...`, or for the rehearsal `eval \"$(python -m rehearsal env)\"`"
+HOW = '`aws configure`, `export AWS_PROFILE=...`, or for the rehearsal `eval "$(python -m rehearsal env)"`'
 
 
 def code(error: Exception) -> str:

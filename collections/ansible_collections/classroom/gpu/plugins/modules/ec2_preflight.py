@@ -29,7 +29,7 @@ account: {description: Account of the credentials, type: str, returned: success}
 region: {description: Region, type: str, returned: success}
 wanted: {description: Ids of the seats that this run is about, type: list, returned: success}
 missing: {description: "Wanted seats to launch, each with seat and subnet_id", type: list, returned: success}
-seats: {description: "All seats that exist: seat, instance_id, state, address, instance_type and zone of each", type: list, returned: success}
+seats: {description: "All seats that exist, each with instance_id, state, address, instance_type and zone", type: list, returned: success}
 existing: {description: Those of them that are wanted, type: list, returned: success}
 vpc_id: {description: The default VPC, type: str, returned: success}
 image: {description: "id, root_device and size_gib", type: dict, returned: success}

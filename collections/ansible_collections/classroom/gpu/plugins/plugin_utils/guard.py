@@ -1,0 +1,75 @@
+"""Refuses, before anything is attempted, a command line that would act on the wrong seats."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+from pathlib import Path
+
+import yaml
+from ansible import constants, context
+from ansible.utils.display import Display
+from ansible.utils.vars import load_extra_vars
+from ansible_collections.classroom.gpu.plugins.module_utils import roster
+
+ROOT = Path(__file__).parents[6]
+SWITCHES = ("seats", "confirm", "interrupt", "reprove")
+CLASSROOM = re.compile(r"[a-z][a-z0-9_]{0,30}")
+REFUSED = 4
+
+
+def is_ours(playbook: str) -> bool:
+    """Say whether a playbook's path is site.yml or in playbooks/ of this repository."""
+    path = Path(playbook).resolve()
+    return path == ROOT / "site.yml" or path.parent == ROOT / "playbooks"
+
+
+def settings() -> list[str]:
+    """Return the names of the settings, which `-e` may override for a run."""
+    return list(yaml.safe_load((ROOT / "group_vars/all/classroom.yml").read_text(encoding="utf-8")))
+
+
+def refusal(classroom: str, subset: str | None, extra: dict, command: str, known: list[str]) -> str | None:
+    """Return why a run must not begin, with the line to type, or None.
+
+    `subset` is the value of --limit, `extra` what -e set, `command` the command without options, `known` the settings' names.
+    """
+    if not CLASSROOM.fullmatch(classroom):
+        return f"CLASSROOM={classroom!r} is no name of a class: a small letter, then up to 30 small letters, digits or _."
+    if subset:
+        return f"--limit would leave the controller out, which all of this needs. Type: {command} -e seats={subset}"
+    if "classroom_name" in extra:
+        return f"The inventory cannot see -e. Type: CLASSROOM={extra['classroom_name']} {command}"
+    for name in extra:
+        if name not in (*SWITCHES, *known):
+            return unknown(name, extra[name], command, [*SWITCHES, *known])
+    return bad_seats(extra["seats"], command) if "seats" in extra else None
+
+
+def unknown(name: str, value: object, command: str, known: list[str]) -> str:
+    """Say that nothing reads `-e name=value`, and what was probably meant."""
+    near = difflib.get_close_matches(name, known, n=1)
+    mend = f"Did you mean {near[0]}? Type: {command} -e {near[0]}={value}" if near else f"There are {', '.join(SWITCHES)} and the settings."
+    return f"Nothing reads `-e {name}`, so it would act on every seat. {mend}"
+
+
+def bad_seats(value: object, command: str) -> str | None:
+    """Say what is wrong with the value of `-e seats=`, which becomes a host pattern, or return None."""
+    seats = roster.chosen(value) if isinstance(value, str) else []
+    problems = [problem for seat in seats if (problem := roster.seat_problem(seat))] or ([] if seats else ["-e seats= names no seat."])
+    return f"{problems[0]} Type: {command} -e seats=s01,s02" if problems else None
+
+
+def check(playbook: str, loader) -> None:
+    """End the run with status 4 and one line, if `playbook` is ours and must not run like this. (Ansible would turn an exception of
+    a callback into a warning.)"""
+    if not is_ours(playbook):
+        return
+    command = f"ansible-playbook {os.path.relpath(playbook)}"
+    classroom, extra = os.environ.get("CLASSROOM") or "class", load_extra_vars(loader)
+    reason = refusal(classroom, context.CLIARGS.get("subset"), extra, command, settings())
+    if reason:
+        Display().display(f"Refused: {reason}", color=constants.COLOR_ERROR, stderr=True)
+        sys.exit(REFUSED)
