@@ -1,106 +1,10 @@
-"""A class on the rehearsal's cloud, driven as its organiser drives it: the same commands, the same environment, real hosts."""
+"""The class that the story is about."""
 
-import json
 import os
-import re
 import shutil
-import subprocess
-import time
-from dataclasses import dataclass
-from pathlib import Path
 
-import boto3
 import pytest
-
-ROOT = Path(__file__).parents[2]
-RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.M)
-
-
-@dataclass(frozen=True)
-class Run:
-    """What one ansible-playbook command did: exit status, everything printed, and changed tasks by host."""
-
-    status: int
-    output: str
-    seconds: float
-
-    @property
-    def changed(self) -> dict[str, int]:
-        return {host: int(changed) for host, _, changed, _, _ in RECAP.findall(self.output)}
-
-    @property
-    def tasks(self) -> dict[str, int]:
-        return {host: int(ok) for host, ok, _, _, _ in RECAP.findall(self.output)}
-
-
-@dataclass
-class Classroom:
-    """The class `rehearsal` as seen from the organiser's keyboard."""
-
-    environment: dict[str, str]
-
-    def play(self, playbook: str, *arguments: str, **environment: str | None) -> Run:
-        """Run a playbook; a value of None takes a variable out of the environment. Raises TimeoutExpired after 15 minutes."""
-        merged = {**self.environment, **environment}
-        command = ["ansible-playbook", playbook, *arguments]
-        start = time.monotonic()
-        done = subprocess.run(
-            command,
-            cwd=ROOT,
-            env={key: value for key, value in merged.items() if value is not None},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=900,
-        )
-        return Run(done.returncode, done.stdout, time.monotonic() - start)
-
-    def client(self, service: str):
-        return boto3.Session(
-            aws_access_key_id=self.environment["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=self.environment["AWS_SECRET_ACCESS_KEY"],
-            region_name=self.environment["AWS_REGION"],
-        ).client(service, endpoint_url=self.environment["AWS_ENDPOINT_URL"])
-
-    def instances(self, classroom: str = "rehearsal") -> dict[str, dict]:
-        """Live instances of a class by seat."""
-        filters = [
-            {"Name": "tag:classroom:name", "Values": [classroom]},
-            {"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]},
-        ]
-        pages = self.client("ec2").get_paginator("describe_instances").paginate(Filters=filters)
-        found = [one for page in pages for group in page["Reservations"] for one in group["Instances"]]
-        return {tags(one)["classroom:seat"]: one for one in found}
-
-    @property
-    def folder(self) -> Path:
-        return ROOT / "classes" / f"123456789012-{self.environment['AWS_REGION']}" / "rehearsal"
-
-    def proof(self, seat: str) -> dict:
-        return json.loads((self.folder / "seats" / seat / "proof.json").read_text())
-
-    def ssh(self, seat: str, command: str) -> subprocess.CompletedProcess[str]:
-        """Run a command as the student on a seat, with the class's key and known hosts, as docs/organiser.md says."""
-        instance = self.instances()[seat]
-        options = [
-            f"HostKeyAlias={instance['InstanceId']}",
-            f"UserKnownHostsFile={self.folder / 'known_hosts'}",
-            "StrictHostKeyChecking=yes",
-            "ConnectTimeout=10",
-        ]
-        flags = [part for option in options for part in ("-o", option)]
-        target = f"ubuntu@{instance['PublicIpAddress']}"
-        return subprocess.run(
-            ["ssh", "-n", "-i", str(self.folder / "id_ed25519"), *flags, target, command],
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-
-
-def tags(instance: dict) -> dict[str, str]:
-    return {tag["Key"]: tag["Value"] for tag in instance["Tags"]}
+from organiser import Classroom
 
 
 @pytest.fixture(scope="session")

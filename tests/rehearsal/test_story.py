@@ -13,8 +13,7 @@ import subprocess
 import pytest
 import requests
 from ansible_collections.classroom.gpu.plugins.filter.password import seat_password
-
-from .conftest import ROOT, Classroom, Run, tags
+from organiser import ROOT, Classroom, Run, tags
 
 FIGURES: dict[str, dict] = {}
 WANTED = {"s01", "s02"}
