@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rehearsal.hosts import HostSpec
+from rehearsal.hosts import HostError, HostSpec
 
 from .groups import rules_of
 from .instances import BY_GUEST, failure
@@ -199,7 +199,7 @@ class Cloud:
             self.refresh()
 
     def _fail(self, problem: Exception, guest: Guest) -> None:
-        log.error("%s: %s", guest.instance.id, problem, exc_info=problem)
+        log.error("%s: %s", guest.instance.id, problem, exc_info=None if isinstance(problem, HostError) else problem)
 
 
 def _spec(instance: Any) -> HostSpec:

@@ -48,6 +48,11 @@ class HostedInstance(Instance):
         self.state_reason = reason or StateReason()
         self._reason = f"User initiated ({utcnow():%Y-%m-%d %H:%M:%S} GMT)" if reason is BY_CALLER else ""
 
+    @property
+    def instance_id(self) -> str:
+        """The field's name: moto finds `id` by itself only on a class that is called Instance."""
+        return self.id
+
     # moto keeps an instance's groups twice, on the instance and on its interface, and changes only one of them.
     @property
     def security_groups(self) -> list[Any]:

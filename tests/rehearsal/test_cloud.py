@@ -1,0 +1,162 @@
+"""The rehearsal cloud against what EC2 promises: an SDK, ssh and real hosts. Uses the cloud that runs, or starts one."""
+
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+from botocore.exceptions import ClientError
+
+from rehearsal import EXPIRED_KEY
+from tests.rehearsal.machine import BOOT_ID, ORGANISER, STRANGER, Organiser, output, rehearsal
+
+USER_DATA = "#!/bin/sh\necho ran >> /var/tmp/user-data\n"
+METADATA = {"HttpTokens": "required", "InstanceMetadataTags": "enabled"}
+TOKEN = "$(curl -s -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token)"
+
+
+def metadata(path: str) -> str:
+    """Return the command that reads instance metadata as version 2 wants it."""
+    return f'curl -sf -H "X-aws-ec2-metadata-token: {TOKEN}" http://169.254.169.254/latest/{path}'
+
+
+@pytest.fixture(scope="module")
+def organiser(tmp_path_factory) -> Iterator[Organiser]:
+    done = rehearsal("up")
+    assert done.returncode == 0, done.stderr
+    organiser = Organiser(tmp_path_factory.mktemp("organiser"))
+    yield organiser
+    organiser.leave()
+
+
+@pytest.fixture(scope="module")
+def seat(organiser) -> str:
+    """One host for the tests that leave it as they found it."""
+    return organiser.launch(UserData=USER_DATA, MetadataOptions=METADATA)[0]
+
+
+@pytest.mark.parametrize("count", [1, 5, pytest.param(20, marks=pytest.mark.slow)])
+def test_seats_reach_ssh(organiser, count, record_property):
+    start = time.monotonic()
+    ids = organiser.launch(count)
+    assert organiser.reachable(ids) == [True] * count
+    record_property("seconds", round(time.monotonic() - start, 1))
+    print(f"{count} seats reach SSH after {time.monotonic() - start:.1f} s")
+    organiser.ec2.terminate_instances(InstanceIds=ids)
+
+
+def test_user_data_runs_once_however_often_a_seat_boots(organiser, seat):
+    before = organiser.says(seat, BOOT_ID)
+    organiser.ec2.reboot_instances(InstanceIds=[seat])
+    organiser.boots_again(seat, before)
+    assert organiser.says(seat, "cat /var/tmp/user-data") == "ran"
+
+
+def test_a_reboot_from_inside_is_a_boot(organiser, seat):
+    before, address = organiser.says(seat, BOOT_ID), organiser.see(seat)["PublicIpAddress"]
+    organiser.ssh(seat, "sudo systemctl reboot")
+    organiser.boots_again(seat, before)
+    assert (organiser.see(seat)["State"]["Name"], organiser.see(seat)["PublicIpAddress"]) == ("running", address)
+    assert organiser.says(seat, metadata("meta-data/instance-id")) == seat
+
+
+def test_metadata_wants_a_token_and_shows_tags(organiser, seat):
+    assert organiser.says(seat, "curl -s -o /dev/null -w '%{http_code}' http://169.254.169.254/latest/meta-data/") == "401"
+    assert organiser.says(seat, metadata("meta-data/tags/instance/classroom:seat")) == "s01"
+    assert organiser.says(seat, metadata("meta-data/public-ipv4")) == organiser.see(seat)["PublicIpAddress"]
+    assert organiser.says(seat, metadata("user-data")) == USER_DATA.strip()
+
+
+def test_the_public_address_is_not_on_the_interface_and_new_at_every_start(organiser, seat):
+    before = organiser.see(seat)
+    addresses = organiser.says(seat, "ip -4 -oneline address")
+    assert before["PrivateIpAddress"] in addresses and before["PublicIpAddress"] not in addresses
+    organiser.ec2.stop_instances(InstanceIds=[seat])
+    organiser.wait("instance_stopped", [seat])
+    assert "PublicIpAddress" not in organiser.see(seat)
+    organiser.ec2.start_instances(InstanceIds=[seat])
+    organiser.wait("instance_status_ok", [seat])
+    after = organiser.see(seat)
+    assert after["PublicIpAddress"] != before["PublicIpAddress"] and after["PrivateIpAddress"] == before["PrivateIpAddress"]
+    assert organiser.says(seat, "curl -s http://198.19.0.1:8080/checkip") == after["PublicIpAddress"]
+    assert output("ip", "route", "show", "exact", f"{before['PublicIpAddress']}/32") == ""
+
+
+def test_the_organiser_gets_in_and_a_stranger_does_not(organiser, seat):
+    assert [organiser.ssh(seat, "true", source).returncode for source in (ORGANISER, STRANGER)] == [0, 255]
+
+
+def test_a_change_of_a_group_reaches_running_hosts_at_once(organiser, seat):
+    organiser.close(22)
+    assert organiser.ssh(seat, "true").returncode == 255
+    organiser.open(22)
+    assert organiser.ssh(seat, "true").returncode == 0
+
+
+def test_a_change_of_an_instances_groups_reaches_it_at_once_and_holds_after_a_restart(organiser, seat):
+    closed = organiser.new_group()
+    organiser.ec2.modify_instance_attribute(InstanceId=seat, Groups=[closed])
+    assert organiser.ssh(seat, "true").returncode == 255
+    organiser.ec2.reboot_instances(InstanceIds=[seat])
+    organiser.wait("instance_status_ok", [seat])
+    assert organiser.ssh(seat, "true").returncode == 255
+    organiser.ec2.modify_instance_attribute(InstanceId=seat, Groups=[organiser.group])
+    assert organiser.ssh(seat, "true").returncode == 0
+
+
+def test_a_group_as_source_lets_its_members_in_and_nobody_else(organiser, seat):
+    friends = organiser.new_group()
+    organiser.open(9999, friends)
+    (friend,) = organiser.launch()
+    organiser.says(seat, "sudo systemd-run --quiet --unit=listener python3 -m http.server 9999")
+    target = organiser.see(seat)["PrivateIpAddress"]
+    ask = f"curl -s -o /dev/null -w '%{{http_code}}' --connect-timeout 2 --retry 3 --retry-connrefused http://{target}:9999/"
+    assert organiser.ssh(friend, ask).stdout == "000"
+    organiser.ec2.modify_instance_attribute(InstanceId=friend, Groups=[organiser.group, friends])
+    assert organiser.says(friend, ask) == "200"
+    organiser.close(9999, friends)
+    assert organiser.ssh(friend, ask).stdout == "000"
+    organiser.says(seat, "sudo systemctl stop listener")
+
+
+@pytest.mark.parametrize(("behaviour", "state"), [("stop", "stopped"), ("terminate", "terminated")])
+def test_power_off_from_inside(organiser, behaviour, state):
+    (seat,) = organiser.launch(InstanceInitiatedShutdownBehavior=behaviour)
+    organiser.ssh(seat, "sudo systemctl poweroff")
+    organiser.wait(f"instance_{state}", [seat])
+    assert organiser.see(seat)["StateReason"]["Code"] == "Client.InstanceInitiatedShutdown"
+
+
+@pytest.mark.parametrize(
+    ("other", "ec2", "sts"),
+    [
+        ({"aws_access_key_id": "AKIAUNKNOWN"}, "AuthFailure", "InvalidClientTokenId"),
+        ({"aws_access_key_id": EXPIRED_KEY}, "RequestExpired", "ExpiredToken"),
+        ({"aws_secret_access_key": "wrong"}, "AuthFailure", "SignatureDoesNotMatch"),
+    ],
+)
+def test_only_the_key_of_env_is_known(organiser, other, ec2, sts):
+    for service, call, expected in (("ec2", "describe_regions", ec2), ("sts", "get_caller_identity", sts)):
+        with pytest.raises(ClientError) as caught:
+            getattr(organiser.client(service, **other), call)()
+        assert caught.value.response["Error"]["Code"] == expected
+
+
+def test_up_twice_is_one_cloud(organiser):
+    again = rehearsal("up")
+    assert again.returncode == 0 and "up already" in again.stdout
+    assert len(re.findall(r"rehearsal\.server", output("ps", "-eo", "args"))) == 1
+    assert Organiser.client(organiser, "sts").get_caller_identity()["Account"] == "123456789012"
+
+
+def test_nothing_listens_but_on_loopback_and_the_bridge(organiser):
+    (pid,) = re.findall(r"^\s*(\d+) .*rehearsal\.server", output("ps", "-eo", "pid,args"), re.M)
+    listening = [line.split()[3] for line in output("ss", "-Htlnp").splitlines() if f"pid={pid}," in line]
+    assert sorted(listening) == ["127.0.0.1:5555", "172.31.0.1:5555", "198.19.0.1:8080"]
+
+
+def test_credentials_are_the_users_alone(organiser):
+    assert output("stat", "-c", "%a", "/run/rehearsal/credentials.json").strip() == "600"
+    arguments = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert organiser.env["AWS_SECRET_ACCESS_KEY"] not in arguments
