@@ -143,6 +143,8 @@ def wheel_package(wheel: Path, tree: Path) -> Package:
         archive.extractall(site)
     for info in site.glob("*.dist-info"):
         (info / "INSTALLER").write_text("conda\n")
+        with (info / "RECORD").open("a") as record:
+            record.write(f"{info.name}/INSTALLER,,\n")
     if not pure:
         return Package(name.lower(), version, "py311_0", tree, depends=ABI)
     link = {"noarch": {"type": "python", "entry_points": entry_points(site)}, "package_metadata_version": 1}

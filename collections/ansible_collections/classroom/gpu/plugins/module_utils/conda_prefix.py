@@ -94,12 +94,12 @@ class Found:
     def kept(self, want: Wanted) -> list[str]:
         """Packages that nobody but the student asked for."""
         conda = self.conda.keys() - self.state["conda"].keys() if self.state["conda"] else set()
-        return sorted((self.wheels.keys() - want.locked.keys()) | conda)
+        return sorted((self.wheels.keys() - want.locked.keys() - self.foreign().keys()) | conda)
 
-    def foreign(self) -> list[str]:
-        """Wheels that stand in place of a damaged conda package: a student's `pip install --upgrade pip`, say."""
-        lost = {name(dist) for package in self.damaged_conda for dist in dist_infos(self.conda[package])}
-        return sorted(lost & self.wheels.keys())
+    def foreign(self) -> dict[str, list[str]]:
+        """Wheels that stand in place of a damaged conda package (a student's `pip install --upgrade pip`), with that package's folders."""
+        lost = [dist for package in self.damaged_conda for dist in dist_infos(self.conda[package])]
+        return {wheel: [dist for dist in lost if name(dist) == wheel] for wheel in sorted(set(map(name, lost)) & self.wheels.keys())}
 
 
 def look(prefix: Path, want: Wanted, since: float | None = None) -> Found:

@@ -191,6 +191,15 @@ class CondaEnv:
             self.module.fail_json(msg=f"{self.prefix}: uv pip {arguments[0]} failed: {done.stderr.strip()[-1500:]}")
         return done.stderr
 
+    def uninstall(self, foreign: dict[str, list[str]]) -> None:
+        """Take away what stands in place of a conda package; what is left of that package's own folder would stop uv."""
+        if not foreign or not (self.prefix / "bin/python").exists():
+            return
+        for own in self.prefix.glob("lib/python3.*/site-packages/*.dist-info"):
+            if own.name in [folder for folders in foreign.values() for folder in folders]:
+                shutil.rmtree(own)
+        self.uv("uninstall", *foreign)
+
     def wheels(self, *extra: str) -> str:
         """Bring the wheels to the lock; what is there already stays."""
         if not self.want.lock.strip():
@@ -214,8 +223,7 @@ class CondaEnv:
         if (self.prefix / "conda-meta").is_dir():
             write_state(self.prefix, found.state | {"digest": "", "since": 0.0})
         if found.conda_due:
-            if found.foreign() and (self.prefix / "bin/python").exists():
-                self.uv("uninstall", *found.foreign())
+            self.uninstall(found.foreign())
             self.conda(found, install=True)
         for package in found.damaged_wheels:  # uv takes what has no such folder for not installed
             shutil.rmtree(found.wheels[package])
@@ -243,6 +251,9 @@ def main() -> None:
     elif due:
         after = env.apply(found).versions
     result = report(before, after, found.damaged_conda + found.damaged_wheels)
+    put_right = result["repaired"] + (result["changed_packages"] if found.complete else [])
+    if put_right:
+        module.warn(f"{env.prefix}: {'to be put' if module.check_mode else 'put'} right: {', '.join(put_right)}.")
     module.exit_json(changed=due, kept=found.kept(want), **result)
 
 

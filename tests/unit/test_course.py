@@ -1,0 +1,139 @@
+"""classroom.gpu.course on real repositories: what a teacher and a student do to them, in every order that has bitten somebody."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from ansible_collections.classroom.gpu.plugins.modules.course import Course, GitError, choose, settle
+
+from rehearsal import mirrors
+
+
+def git(folder: Path, *arguments: str) -> str:
+    who = ("-c", "user.name=Student", "-c", "user.email=student@example.org")
+    return subprocess.run(["git", "-C", folder, *who, *arguments], check=True, capture_output=True, text=True).stdout.strip()
+
+
+class Class:
+    """A course that a teacher publishes and a student works on."""
+
+    def __init__(self, folder: Path) -> None:
+        self.origin, self.source, self.dest = folder / "origin.git", folder / "source", folder / "home/dl_tutorial"
+        self.source.mkdir()
+        self.dest.parent.mkdir()
+        self.publish(one="1", two="2")
+
+    def publish(self, **files: str) -> None:
+        for name, text in files.items():
+            (self.source / name).write_text(text)
+        mirrors.prepare_course(self.origin, self.source)
+
+    def settle(self, version: str = "main", check: bool = False) -> dict:
+        return settle(Course({"repository": str(self.origin), "version": version, "dest": str(self.dest), "patience": 60}), check)
+
+    def read(self, name: str) -> str:
+        return (self.dest / name).read_text()
+
+
+@pytest.fixture
+def course(tmp_path: Path) -> Class:
+    return Class(tmp_path)
+
+
+@pytest.fixture
+def ready(course: Class) -> Class:
+    assert course.settle()["changed"]
+    return course
+
+
+LISTING = "a\trefs/heads/main\nb\trefs/tags/v1\nc\trefs/tags/v1^{}\nd\trefs/tags/light\n"
+
+
+@pytest.mark.parametrize(("version", "found"), [("main", ("a", "main")), ("v1", ("c", "")), ("light", ("d", ""))])
+def test_a_version_is_a_branch_or_a_tag(version: str, found: tuple[str, str]) -> None:
+    assert choose(LISTING, version) == found
+
+
+def test_an_unknown_version_is_named(course: Class) -> None:
+    with pytest.raises(GitError, match="no branch or tag nothing: correct the course's version"):
+        course.settle("nothing")
+
+
+def test_the_course_arrives_and_stays(course: Class) -> None:
+    assert course.settle(check=True)["changed"] and not course.dest.exists()
+    assert course.settle()["changed"]
+    assert course.read("one") == "1"
+    for check in (False, True):
+        assert not course.settle(check=check)["changed"]
+
+
+def test_a_commit_stays_without_asking_the_repository(ready: Class) -> None:
+    commit = git(ready.dest, "rev-parse", "HEAD")
+    ready.origin.rename(ready.origin.with_name("gone"))
+    assert not ready.settle(commit)["changed"]
+
+
+def test_a_new_commit_arrives_beside_a_students_edits(ready: Class) -> None:
+    (ready.dest / "one").write_text("mine")
+    (ready.dest / "own").write_text("mine")
+    ready.publish(two="new")
+    result = ready.settle()
+    assert (result["changed"], result["left"]) == (True, "")
+    assert (ready.read("one"), ready.read("two"), ready.read("own")) == ("mine", "new", "mine")
+    assert not ready.settle()["changed"]
+
+
+@pytest.mark.parametrize("name", ["one", "three"])
+def test_a_students_edit_is_never_overwritten(ready: Class, name: str) -> None:
+    (ready.dest / name).write_text("mine")
+    ready.publish(**{name: "new"})
+    for check in (False, True, False):
+        result = ready.settle(check=check)
+        assert not result["changed"] and f"changes of its own in {name}" in result["left"]
+    assert ready.read(name) == "mine"
+
+
+def test_a_students_commit_is_never_lost(ready: Class) -> None:
+    (ready.dest / "one").write_text("mine")
+    git(ready.dest, "commit", "--quiet", "--all", "--message=mine")
+    ready.publish(two="new")
+    assert ready.settle()["left"] == "has commits of its own"
+    git(ready.dest, "checkout", "--quiet", "--detach", "HEAD~1")
+    assert ready.settle()["left"] == "has commits of its own"
+    assert git(ready.dest, "show", "main:one") == "mine"
+
+
+def test_a_student_may_pull(ready: Class) -> None:
+    ready.publish(two="new")
+    git(ready.dest, "pull", "--quiet")
+    assert not ready.settle()["changed"]
+    assert git(ready.dest, "rev-parse", "HEAD") == git(ready.dest, "rev-parse", "refs/classroom/course")
+
+
+def test_deleted_files_and_folders_come_back(ready: Class) -> None:
+    (ready.dest / "one").unlink()
+    (ready.dest / "two").write_text("mine")
+    assert ready.settle()["restored"] == ["one"]
+    assert (ready.read("one"), ready.read("two")) == ("1", "mine")
+    for path in sorted(ready.dest.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    assert ready.settle()["set_aside"] == ""
+    ready.dest.rename(ready.dest.with_name("elsewhere"))
+    assert ready.settle()["changed"]
+    assert ready.read("two") == "2"
+
+
+def test_what_is_in_the_way_moves_aside(course: Class) -> None:
+    course.dest.mkdir()
+    (course.dest / "diary").write_text("mine")
+    aside = Path(course.settle()["set_aside"])
+    assert (aside / "diary").read_text() == "mine"
+    assert course.read("one") == "1"
+
+
+def test_versions_can_be_changed_back_and_forth(ready: Class) -> None:
+    old = git(ready.dest, "rev-parse", "HEAD")
+    ready.publish(one="new")
+    for version, text in (("main", "new"), (old, "1"), ("main", "new")):
+        assert ready.settle(version)["changed"]
+        assert ready.read("one") == text

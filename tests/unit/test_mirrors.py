@@ -1,0 +1,122 @@
+"""The rehearsal's local sources: what they hold, and what they answer over HTTP on loopback."""
+
+import json
+import subprocess
+import tarfile
+import urllib.error
+import urllib.request
+import zipfile
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from rehearsal import channel, mirrors
+
+
+@pytest.fixture
+def site(tmp_path: Path):
+    """A mirror with a course and a file; its address."""
+    course = tmp_path / "course"
+    course.mkdir()
+    (course / "first.ipynb").write_text("{}\n")
+    mirrors.prepare_course(tmp_path / "out/git/hello-course.git", course)
+    (tmp_path / "out/files").mkdir()
+    (tmp_path / "out/files/data.txt").write_text("data\n")
+    (tmp_path / "out/.lock").write_text("")
+    server = mirrors.serve(tmp_path / "out", "127.0.0.1", 0)
+    yield f"http://127.0.0.1:{server.port}"
+    server.close()
+
+
+def get(url: str, method: str = "GET") -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=20) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, ""
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "body"),
+    [
+        ("/checkip", 200, "127.0.0.1\n"),
+        ("/files/data.txt", 200, "data\n"),
+        ("/files/", 404, ""),
+        ("/files/../.lock", 404, ""),
+        ("/files/%2e%2e/.lock", 404, ""),
+        ("/", 404, ""),
+        ("/git/hello-course.git/config", 404, ""),
+        ("/git/none.git/info/refs?service=git-upload-pack", 404, ""),
+        ("/git/hello-course.git/info/refs?service=git-receive-pack", 403, ""),
+    ],
+)
+def test_only_what_is_offered_is_served(site: str, path: str, status: int, body: str) -> None:
+    assert get(site + path) == (status, body)
+
+
+def test_the_course_can_be_cloned_and_not_pushed_to(site: str, tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", f"{site}/git/hello-course.git", clone], check=True, timeout=60)
+    assert (clone / "first.ipynb").read_text() == "{}\n"
+    pushed = subprocess.run(["git", "-C", clone, "push", "origin", "main:other"], capture_output=True, text=True, timeout=60)
+    assert pushed.returncode and "403" in pushed.stderr
+
+
+def test_the_same_course_is_the_same_commit_and_a_new_one_follows_it(tmp_path: Path) -> None:
+    course, repositories = tmp_path / "course", [tmp_path / "a.git", tmp_path / "b.git"]
+    course.mkdir()
+    heads = []
+    for text in ("one", "one", "two"):
+        (course / "file").write_text(text)
+        for repository in repositories:
+            mirrors.prepare_course(repository, course)
+        heads.append({mirrors.git(repository, "rev-parse", "main") for repository in repositories})
+    assert [len(head) for head in heads] == [1, 1, 1]
+    assert heads[0] == heads[1] != heads[2]
+    assert mirrors.git(repositories[0], "rev-parse", "main~1") in heads[0]
+
+
+def test_the_channel_is_built_once_and_survives_a_failed_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = []
+
+    def build(out: Path) -> None:
+        out.mkdir(parents=True)
+        built.append(out)
+        if len(built) > 1:
+            raise channel.ChannelError("no network")
+
+    monkeypatch.setattr(channel, "build", build)
+    for _ in range(2):
+        mirrors.prepare_channel(tmp_path / "conda")
+    assert len(built) == 1
+    (tmp_path / "conda/built-from").write_text("another recipe")
+    with pytest.raises(channel.ChannelError):
+        mirrors.prepare_channel(tmp_path / "conda")
+    assert (tmp_path / "conda/conda-forge").is_dir()
+
+
+def test_a_package_is_the_same_bytes_each_time(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    (tree / "bin").mkdir(parents=True)
+    (tree / "bin/tool").write_text("#!/bin/sh\n")
+    (tree / "bin/alias").symlink_to("tool")
+    package = channel.Package("tool", "1.0", "0", tree, depends=("python",))
+    first = channel.write(package, tmp_path / "a").read_bytes()
+    (tree / "bin/tool").touch()
+    assert channel.write(package, tmp_path / "b").read_bytes() == first
+
+
+def test_a_package_says_what_conda_asks(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    (tree / "bin").mkdir(parents=True)
+    (tree / "bin/tool").write_text("tool")
+    written = channel.write(channel.Package("tool", "1.0", "0", tree, depends=("python",), index={"noarch": "generic"}), tmp_path)
+    with zipfile.ZipFile(written) as archive:
+        data = zstandard.ZstdDecompressor().decompressobj().decompress(archive.read("info-tool-1.0-0.tar.zst"))
+    with tarfile.open(fileobj=BytesIO(data)) as info:
+        index = json.load(info.extractfile("info/index.json"))
+        paths = json.load(info.extractfile("info/paths.json"))["paths"]
+    assert (index["name"], index["depends"], index["noarch"], index["subdir"]) == ("tool", ["python"], "generic", "linux-64")
+    assert [(path["_path"], path["path_type"], path["size_in_bytes"]) for path in paths] == [("bin/tool", "hardlink", 4)]
