@@ -1,0 +1,92 @@
+"""What an organiser gets wrong: one clear sentence each that names what to change, and nothing is attempted. Real runs of site.yml."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import boto3
+import pytest
+
+ROOT = Path(__file__).parents[2]
+IMAGE = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64"  # one that moto has
+GUARD, PREFLIGHT = 4, 2
+
+# What is changed in the environment, what is typed after `ansible-playbook site.yml`, the exit status, the whole sentence.
+CASES = {
+    "limit": ({}, "--limit s01", GUARD, "--limit would leave the controller out, which all of this needs. Type: {site} -e seats=s01"),
+    "limit to nothing": ({"CLASSROOM": "none"}, "--limit s07", GUARD, "--limit would leave the controller out, {...} -e seats=s07"),
+    "typo": ({}, "-e seat=s01", GUARD, "Nothing reads `-e seat`, {...}every seat. Did you mean seats? Type: {site} -e seats=s01"),
+    "nonsense": ({}, "-e x=1", GUARD, "Nothing reads `-e x`, {...} There are seats, confirm, interrupt, reprove and the settings."),
+    "group as seat": ({}, "-e seats=all", GUARD, "'all' is no seat id: {...} Type: {site} -e seats=s01,s02"),
+    "no seat": ({}, "-e seats=", GUARD, "-e seats= names no seat. Type: {site} -e seats=s01,s02"),
+    "class by -e": ({}, "-e classroom_name=b", GUARD, "The inventory cannot see -e. Type: CLASSROOM=b {site}"),
+    "class": ({"CLASSROOM": "My Class"}, "", GUARD, "CLASSROOM='My Class' is no name of a class: {...}."),
+    "no credentials": ({"AWS_ACCESS_KEY_ID": ""}, "", PREFLIGHT, "There are no AWS credentials. Type `aws configure`, {...}"),
+    "no profile": ({"AWS_PROFILE": "x"}, "", PREFLIGHT, "The config profile (x) could not be found. Set AWS_PROFILE to one {...}"),
+    "unreachable": ({"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, "", PREFLIGHT, "http://127.0.0.1:1 cannot be reached. Check {...}"),
+    "no region": ({"AWS_REGION": ""}, "", PREFLIGHT, "No region is set. Type `export AWS_REGION=us-west-2`, {...}"),
+    "region": ({"AWS_REGION": "us-wset-2"}, "", PREFLIGHT, "us-wset-2 is no region of AWS. Did you mean us-west-2? Set AWS_REGION."),
+    "no account": ({}, "-e classroom_account=", PREFLIGHT, "classroom_account is not set. {...} account 123456789012: {...}"),
+    "account": ({}, "-e classroom_account=210987654321", PREFLIGHT, "These credentials belong to account 123456789012, but {...}"),
+    "type": (
+        {},
+        "-e classroom_instance_type=t3.lrge",
+        PREFLIGHT,
+        "us-west-2 offers no instance type t3.lrge. Did you mean t3.large? {...}",
+    ),
+    "image": ({}, "-e classroom_image=/a/b", PREFLIGHT, "us-west-2 has no SSM parameter /a/b. Set classroom_image in {...}"),
+    "unknown seat": ({}, "-e seats=s09", PREFLIGHT, "-e seats= names s09, but the roster {...}rehearsal.csv has s01, s02."),
+    "roster": ({}, "-e classroom_roster=no.csv", PREFLIGHT, "There is no roster {...}no.csv. Type `cp rosters/example.csv {...}"),
+    "no network": ({}, '-e {"classroom_allowed_cidrs":[]}', PREFLIGHT, "classroom_allowed_cidrs in {...}: no network may reach {...}"),
+    "everyone": ({}, '-e {"classroom_allowed_cidrs":["0.0.0.0/0"]}', PREFLIGHT, "{...}: 0.0.0.0/0 is the whole internet, {...}"),
+}
+
+
+def run(environment: dict[str, str], arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run site.yml as an organiser types it."""
+    command = ["ansible-playbook", "site.yml", "-e", f"classroom_image={IMAGE}", *arguments.split()]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def matches(sentence: str, pattern: str) -> bool:
+    """Compare a sentence with a pattern in which {...} stands for anything."""
+    pieces = pattern.replace("{site}", "ansible-playbook site.yml").split("{...}")
+    position = 0
+    for piece in pieces:
+        position = sentence.find(piece, position)
+        if position < 0:
+            return False
+        position += len(piece)
+    return sentence.startswith(pieces[0]) and sentence.endswith(pieces[-1])
+
+
+def everything(cloud: str) -> list[int]:
+    """Count what a run could make."""
+    ec2 = boto3.client("ec2", "us-west-2", endpoint_url=cloud, aws_access_key_id="testing", aws_secret_access_key="testing")
+    machines = ec2.describe_instances()["Reservations"]
+    return [len(machines), len(ec2.describe_key_pairs()["KeyPairs"]), len(ec2.describe_security_groups()["SecurityGroups"])]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_sentence_and_nothing_attempted(cloud: str, environment: dict[str, str], case: str) -> None:
+    change, arguments, status, sentence = CASES[case]
+    before = everything(cloud)
+    done = run(environment | change, arguments)
+    assert done.returncode == status, done.stdout + done.stderr
+    prefix = {GUARD: "Refused: ", PREFLIGHT: "localhost: "}[status]
+    said = [line.removeprefix(prefix) for line in (done.stdout + done.stderr).splitlines() if line.startswith(prefix)]
+    assert len(said) == 1 and matches(said[0], sentence), said
+    quiet = [line for line in done.stderr.splitlines() if not line.startswith(("Refused: ", "No seats in the inventory: "))]
+    assert quiet == []
+    assert "changed=0" in done.stdout or status == GUARD
+    assert everything(cloud) == before
+
+
+def test_all_problems_are_said_at_once(environment: dict[str, str]) -> None:
+    done = run(environment, "-e classroom_instance_type=t3.lrge -e classroom_image=/a/b -e seats=s09")
+    assert [line[:30] for line in done.stdout.splitlines() if line.startswith("localhost: ")] == [
+        "localhost: us-west-2 offers no",
+        "localhost: us-west-2 has no SS",
+        "localhost: -e seats= names s09",
+    ]

@@ -1,0 +1,72 @@
+"""One class's settings and seats, read by real Ansible."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def inventory(environment: dict[str, str]) -> tuple[dict, str]:
+    """Return what ansible-inventory lists, and what it says besides."""
+    done = subprocess.run(
+        ["ansible-inventory", "--list"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=True
+    )
+    return json.loads(done.stdout), done.stderr
+
+
+def evaluated(environment: dict[str, str], host: str, expression: str) -> object:
+    """Return the value of an expression on a host; the host itself is not touched."""
+    command = ["ansible", host, "-m", "ansible.builtin.debug", "-a", f"msg={{{{ {expression} }}}}"]
+    as_json = environment | {"ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
+    done = subprocess.run(command, cwd=ROOT, env=as_json, capture_output=True, text=True, timeout=60, check=True)
+    return json.loads(done.stdout.partition("=>")[2])["msg"]
+
+
+def test_the_inventory_has_the_seats_of_one_class_and_says_nothing_else(environment: dict[str, str]) -> None:
+    groups, noise = inventory(environment)
+    assert noise == ""
+    assert groups["seats"]["hosts"] == groups["stack_rehearsal"]["hosts"] == ["s01"]
+    assert sorted(groups["classroom_rehearsal"]["hosts"]) == ["localhost", "s01"]
+    assert groups["_meta"]["hostvars"]["s01"]["ec2_tags"]["classroom:name"] == {"__ansible_unsafe": "rehearsal"}
+
+
+def test_a_class_without_seats_has_a_controller(environment: dict[str, str]) -> None:
+    groups, noise = inventory(environment | {"CLASSROOM": "empty"})
+    assert noise == ""
+    assert groups["classroom_empty"]["hosts"] == ["localhost"]
+
+
+@pytest.mark.parametrize("host", ["localhost", "s01"])
+def test_settings_of_all_and_of_the_class_reach_controller_and_seats(environment: dict[str, str], host: str) -> None:
+    expression = "[classroom_name, classroom_account, classroom_timezone, classroom_disk_gib, classroom_region]"
+    assert evaluated(environment, host, expression) == ["rehearsal", "123456789012", "UTC", 20, "us-west-2"]
+
+
+def test_a_seat_is_reached_by_its_key_under_its_instance_id(environment: dict[str, str]) -> None:
+    user, key, arguments, instance, folder = evaluated(
+        environment,
+        "s01",
+        "[ansible_user, ansible_ssh_private_key_file, ansible_ssh_common_args, ec2_instance_id, classroom_dir]",
+    )
+    assert folder == str(ROOT / "classes/123456789012-us-west-2/rehearsal")
+    assert (user, key) == ("ubuntu", f"{folder}/id_ed25519")
+    assert f"HostKeyAlias={instance}" in arguments and f'UserKnownHostsFile="{folder}/known_hosts"' in arguments
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"AWS_REGION": ""}, "no region is set"),
+        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, "Could not connect"),
+        ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "locate credentials"),
+    ],
+)
+def test_without_a_cloud_there_are_no_seats_and_one_line(environment: dict[str, str], change: dict[str, str], sentence: str) -> None:
+    groups, noise = inventory(environment | change)
+    assert "seats" not in groups
+    assert noise.startswith("No seats in the inventory: ") and sentence in noise and noise.count("\n") == 1

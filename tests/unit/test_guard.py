@@ -1,0 +1,51 @@
+"""Which command lines are refused, and with which line to type instead."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.classroom.gpu.plugins.plugin_utils import guard
+
+KNOWN = ["classroom_image", "classroom_name"]
+
+
+@pytest.mark.parametrize(
+    ("classroom", "subset", "extra"),
+    [
+        ("class", None, {}),
+        ("a" * 31, None, {"seats": "s01,s02", "confirm": "true", "interrupt": True, "reprove": "true"}),
+        ("b_2", None, {"classroom_image": "/x", "seats": "spare-a"}),
+    ],
+)
+def test_accepted(classroom: str, subset: str | None, extra: dict) -> None:
+    assert guard.refusal(classroom, subset, extra, "run", KNOWN) is None
+
+
+@pytest.mark.parametrize(
+    ("classroom", "subset", "extra", "words"),
+    [
+        ("Class", None, {}, "is no name of a class"),
+        ("a-b", None, {}, "is no name of a class"),
+        ("a" * 32, None, {}, "is no name of a class"),
+        ("class\n", None, {}, "is no name of a class"),
+        ("class", "s01", {}, "Type: run -e seats=s01"),
+        ("class", None, {"seat": "s01"}, "Did you mean seats? Type: run -e seats=s01"),
+        ("class", None, {"comfirm": "true"}, "Did you mean confirm? Type: run -e confirm=true"),
+        ("class", None, {"xyz": "1"}, "There are seats, confirm, interrupt, reprove and the settings."),
+        ("class", None, {"classroom_name": "b"}, "Type: CLASSROOM=b run"),
+        ("class", None, {"seats": "s01:s02"}, "Type: run -e seats=s01,s02"),
+        ("class", None, {"seats": "localhost"}, "'localhost' is no seat id"),
+        ("class", None, {"seats": "*"}, "'*' is no seat id"),
+        ("class", None, {"seats": ["s01"]}, "names no seat"),
+    ],
+)
+def test_refused(classroom: str, subset: str | None, extra: dict, words: str) -> None:
+    assert words in guard.refusal(classroom, subset, extra, "run", KNOWN)
+
+
+def test_only_the_playbooks_of_this_repository_are_guarded(tmp_path) -> None:
+    assert guard.is_ours(str(guard.ROOT / "site.yml")) and guard.is_ours(str(guard.ROOT / "playbooks/stop.yml"))
+    assert not guard.is_ours(str(tmp_path / "site.yml")) and not guard.is_ours(str(guard.ROOT / "molecule/shared/converge.yml"))
+
+
+def test_settings_are_those_of_the_settings_file() -> None:
+    assert {"classroom_account", "classroom_roster", "classroom_instance_type"} <= set(guard.settings())

@@ -1,0 +1,115 @@
+"""What the pre-flight check says and decides, without a cloud."""
+
+from __future__ import annotations
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.classroom.gpu.plugins.callback import classroom
+from ansible_collections.classroom.gpu.plugins.filter import classroom as filters
+from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors
+from ansible_collections.classroom.gpu.plugins.modules import ec2_preflight
+from botocore import exceptions
+
+URL = "https://ec2.us-west-2.amazonaws.com"
+
+
+def answer(code: str) -> exceptions.ClientError:
+    """An error that AWS answered with."""
+    return exceptions.ClientError({"Error": {"Code": code, "Message": "why"}}, "GetCallerIdentity")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (exceptions.NoCredentialsError(), "There are no AWS credentials."),
+        (exceptions.ProfileNotFound(profile="x"), "Set AWS_PROFILE"),
+        (exceptions.EndpointConnectionError(endpoint_url=URL), f"{URL} cannot be reached."),
+        (exceptions.ConnectTimeoutError(endpoint_url=URL), f"{URL} cannot be reached."),
+        (exceptions.SSOTokenLoadError(error_msg="x"), "Type `aws sso login`."),
+        (ValueError("Invalid endpoint"), f"{URL} does not answer like AWS"),
+        (answer("InvalidClientTokenId"), "AWS does not know these credentials (InvalidClientTokenId)."),
+        (answer("SignatureDoesNotMatch"), "AWS does not know these credentials"),
+        (answer("AuthFailure"), "AWS does not know these credentials"),
+        (answer("ExpiredToken"), "The AWS credentials have expired (ExpiredToken)."),
+        (answer("RequestExpired"), "The AWS credentials have expired"),
+        (answer("UnauthorizedOperation"), "may not call GetCallerIdentity: allow it in IAM."),
+        (answer("Something"), "GetCallerIdentity was refused: why (Something)."),
+    ],
+)
+def test_errors_in_an_organisers_words(error: Exception, words: str) -> None:
+    sentence = aws_errors.explain(error, URL)
+    assert words in sentence and "\n" not in sentence
+
+
+def test_a_seat_keeps_its_place_whoever_else_is_there() -> None:
+    subnets = {"us-west-2b": "subnet-b", "us-west-2a": "subnet-a"}
+    places = {seat: ec2_preflight.place(seat, subnets) for seat in ("s01", "s02", "s03", "s04", "s05", "s06")}
+    assert set(places.values()) == {"subnet-a", "subnet-b"}
+    assert all(ec2_preflight.place(seat, dict(reversed(subnets.items()))) == subnet for seat, subnet in places.items())
+    assert ec2_preflight.place("s01", {}) == ""
+
+
+@pytest.mark.parametrize(
+    ("only", "seats", "wrong"), [("", ["s01", "s02"], 0), ("s02", ["s02"], 0), ("s02,s09,s08", ["s02", "s09", "s08"], 1)]
+)
+def test_choose(only: str, seats: list[str], wrong: int) -> None:
+    problems: list[str] = []
+    assert ec2_preflight.choose(only, ["s01", "s02"], "the roster", problems) == seats
+    assert len(problems) == wrong
+
+
+def test_own_network_names_the_page_and_the_setting() -> None:
+    assert filters.own_network("192.0.2.7\n", "http://page") == "192.0.2.7/32"
+    with pytest.raises(AnsibleFilterError, match="http://page .* classroom_access_address_source"):
+        filters.own_network("<html>", "http://page")
+
+
+def test_stack_digest_follows_names_and_contents(tmp_path) -> None:
+    (tmp_path / "environment.yml").write_text("a")
+    first = filters.stack_digest(str(tmp_path))
+    assert filters.stack_digest(str(tmp_path)) == first
+    (tmp_path / "environment.yml").write_text("b")
+    second = filters.stack_digest(str(tmp_path))
+    (tmp_path / "environment.yml").rename(tmp_path / "other.yml")
+    assert len({first, second, filters.stack_digest(str(tmp_path))}) == 3
+
+
+def test_not_in_state() -> None:
+    gone = {
+        "tags": {"classroom:seat": "s02"},
+        "instance_id": "i-2",
+        "state": {"name": "terminated"},
+        "state_reason": {"message": "no host"},
+    }
+    here = {"tags": {}, "instance_id": "i-1", "state": {"name": "running"}}
+    assert filters.not_in_state([here, gone], "running") == ["s02 is terminated (no host)"]
+    assert filters.not_in_state([here], "stopped") == ["i-1 is running (no reason given)"]
+
+
+PROOF = {
+    "proven": True,
+    "reused": False,
+    "seconds": 3.21,
+    "url": "https://192.0.2.7:8888/",
+    "checks": [{"name": "log-in"}, {"name": "a.ipynb"}],
+}
+AGAIN = "ansible-playbook site.yml -e seats=s01"
+
+
+@pytest.mark.parametrize(
+    ("proof", "trouble", "check", "rest"),
+    [
+        (PROOF, "", False, ("log-in, a.ipynb", "3.2", "open https://192.0.2.7:8888/")),
+        (PROOF | {"reused": True}, "", False, ("earlier proof holds: log-in, a.ipynb", "3.2", "open https://192.0.2.7:8888/")),
+        (PROOF | {"proven": False, "msg": "wrong\noutput"}, "", False, ("NOT PROVEN: wrong", "", AGAIN)),
+        (PROOF, "cannot be reached", False, ("NOT PROVEN: cannot be reached", "", AGAIN)),
+        (None, "", False, ("not proven", "", AGAIN)),
+        (None, "", True, ("would be proven", "", AGAIN)),
+    ],
+)
+def test_row(proof: dict | None, trouble: str, check: bool, rest: tuple[str, ...]) -> None:
+    assert classroom.row("s01", "192.0.2.7", proof, trouble, check) == ("s01", "192.0.2.7", *rest)
+
+
+def test_table_is_aligned() -> None:
+    assert classroom.table([("seat", "next"), ("spare-a", "x"), ("s1", "")]) == ["seat     next", "spare-a  x", "s1"]
