@@ -23,7 +23,7 @@ rehearsal: setup  ## A class of two, end to end, on a local cloud
 lint: setup  ## Style of YAML, Ansible and Python
 	@yamllint --strict .
 	ruff check --quiet .
-	ansible-lint --offline --quiet
+	ansible-lint --offline -q
 	echo "lint: clean"
 
 unit: setup  ## Pure functions, and the roles' contracts
