@@ -7,6 +7,7 @@ ORGANISER = "198.19.0.1"
 STRANGER = "198.19.0.2"
 INTERNET = "198.18.0.0/15"  # RFC 2544, for tests of networks: stands for the Internet
 PUBLIC = "198.18.0.0/16"  # public addresses of hosts
+METADATA = "169.254.169.254"  # EC2's address of instance metadata
 EVERYWHERE = "0.0.0.0/0"
 NUMBERS = {"1": "icmp", "6": "tcp", "17": "udp"}
 
@@ -25,14 +26,14 @@ class Rule:
     sources: tuple[str, ...]
 
 
-def host_table(cidr: str, private_ip: str, public_ip: str | None, rules: tuple[Rule, ...]) -> str:
-    """Return the whole firewall of one host, to be loaded in one transaction.
+def host_table(cidr: str, api: str, private_ip: str, public_ip: str | None, rules: tuple[Rule, ...]) -> str:
+    """Return the whole firewall of one host, to be loaded in one transaction. api: address and port that answer for METADATA.
 
     As on EC2 the public address is not on the interface: it is translated here, in both directions, and a host that talks
     to the outside is seen by its public address. Raises ValueError for a rule that cannot be expressed.
     """
-    chains = _public_address(cidr, private_ip, public_ip) if public_ip else []
-    chains += [
+    chains = [
+        *_translations(cidr, api, private_ip, public_ip),
         "chain input {",
         "  type filter hook input priority filter; policy drop;",
         '  iif "lo" accept',
@@ -69,14 +70,15 @@ def machine_table(cidr: str, gateway: str, bridge: str) -> str:
     ])
 
 
-def _public_address(cidr: str, private_ip: str, public_ip: str) -> list[str]:
-    """Return the chains that translate a public address, for others and for the host itself."""
-    arriving = f"ip daddr {ipaddress.ip_address(public_ip)} dnat ip to {ipaddress.ip_address(private_ip)}"
-    leaving = f'oifname "eth0" ip daddr != {cidr} snat ip to {public_ip}'
+def _translations(cidr: str, api: str, private_ip: str, public_ip: str | None) -> list[str]:
+    """Return the chains that lead to the instance metadata and translate a public address, for others and for the host itself."""
+    arriving = f"ip daddr {ipaddress.ip_address(public_ip)} dnat ip to {private_ip};" if public_ip else ""
+    leaving = f'oifname "eth0" ip daddr != {cidr} snat ip to {public_ip};' if public_ip else ""
+    metadata = f"ip daddr {METADATA} tcp dport 80 dnat ip to {api};"
     return [
-        f"chain prerouting {{ type nat hook prerouting priority dstnat; policy accept; {arriving}; }}",
-        f"chain output {{ type nat hook output priority -100; policy accept; {arriving}; }}",
-        f"chain postrouting {{ type nat hook postrouting priority srcnat; policy accept; {leaving}; }}",
+        f"chain prerouting {{ type nat hook prerouting priority dstnat; policy accept; {arriving} }}",
+        f"chain output {{ type nat hook output priority -100; policy accept; {metadata} {arriving} }}",
+        f"chain postrouting {{ type nat hook postrouting priority srcnat; policy accept; {leaving} }}",
     ]
 
 

@@ -72,6 +72,7 @@ class Hosts:
     def __init__(self, net: Network, on_exit: Callable[[str, str], None]) -> None:
         """on_exit(instance_id, "reboot" | "poweroff" | "crash") is called, in a thread of its own, for exits nobody asked for here."""
         self._network = net
+        self._image = image.tag()  # decided once: a running cloud does not change with the files that it was made of
         self._on_exit = on_exit
         self._hosts: dict[str, _Host] = {}
         self._closed = threading.Event()
@@ -84,8 +85,8 @@ class Hosts:
         host = self._hosts.setdefault(spec.instance_id, _Host(spec))
         with host.lock:
             try:
-                _write_seed(host, self._network)
-                _podman("create", *_options(host), image.tag(), "/sbin/init")
+                _write_seed(host)
+                _podman("create", *_options(host), self._image, "/sbin/init")
                 self._boot(host, public_ip, rules)
             except HostError:
                 self.destroy(spec.instance_id)
@@ -165,7 +166,8 @@ class Hosts:
     def _open(self, host: _Host, public_ip: str | None, rules: tuple[Rule, ...]) -> None:
         """Load the firewall and lead the public address to the host."""
         try:
-            text = firewall.host_table(self._network.cidr, host.spec.private_ip, public_ip, rules)
+            api = f"{self._network.gateway}:{API_PORT}"
+            text = firewall.host_table(self._network.cidr, api, host.spec.private_ip, public_ip, rules)
         except ValueError as error:
             raise HostError(str(error)) from error
         _network(network.inside, host.pid, ["nft", "-f", "-"], text)
@@ -236,14 +238,13 @@ def resolver() -> str:
     return ""
 
 
-def _write_seed(host: _Host, net: Network) -> None:
+def _write_seed(host: _Host) -> None:
     """Write what the host reads at /seed; the folder is root's alone, for user-data may hold secrets."""
     seed = host.folder / "seed"
     FOLDER.mkdir(mode=0o700, parents=True, exist_ok=True)
-    seed.mkdir(mode=0o700, parents=True)
+    seed.mkdir(mode=0o700, parents=True, exist_ok=True)
     (seed / "authorized_keys").write_text(host.spec.authorized_keys.strip() + "\n")
     (seed / "user-data").write_bytes(host.spec.user_data)
-    (seed / "imds.env").write_text(f"IMDS={net.gateway}:{API_PORT}\n")
     (seed / "resolv.conf").write_text(resolver())
     (host.folder / "boot_id").touch()
 

@@ -6,6 +6,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from rehearsal import state
+
 NAME = "localhost/rehearsal-seat"
 LABEL = "classroom.rehearsal=1"
 SOURCE = Path(__file__).with_name("seat_image")
@@ -41,7 +43,7 @@ def tag() -> str:
 
 
 def ensure() -> str:
-    """Build the image unless it is there, remove older ones, and return its name. Raises ImageError."""
+    """Build the image unless it is there, remove older ones that no running cloud needs, and return its name. Raises ImageError."""
     name = tag()
     if _podman("image", "exists", name).returncode == 0:
         return name
@@ -51,7 +53,8 @@ def ensure() -> str:
         print("seat image: installing packages", flush=True)
         _must("build", "--isolation", "chroot", "--layers=false", "--quiet", "--label", LABEL, "--build-arg", f"BASE={base}",
               "--tag", name, f"{folder}/context")
-    _remove_older(name)
+    if not state.alive():
+        _remove_older(name)
     print(f"seat image: {name} is ready", flush=True)
     return name
 
@@ -89,7 +92,7 @@ def _bootstrap(archive: Path) -> None:
 
 
 def _remove_older(name: str) -> None:
-    """Remove the base made here and images of earlier digests; one that a host still uses stays until the next build."""
+    """Remove the base made here and images of earlier digests."""
     listed = _podman("images", "--filter", f"reference={NAME}*", "--format", "{{.Repository}}:{{.Tag}}").stdout.split()
     for old in listed:
         if old != name:

@@ -56,8 +56,7 @@ class Network:
     def down(self) -> None:
         """Remove all of it, also what a crashed server left, and set forwarding as it was before `up`. Raises NetworkError."""
         remove_links()
-        for link in _links(self.bridge):
-            run(["ip", "link", "delete", link])
+        _delete(_links(self.bridge))
         if "unreachable" in run(["ip", "route", "show", "exact", firewall.INTERNET]):
             run(["ip", "route", "delete", "unreachable", firewall.INTERNET])
         present = run(["ip", "-oneline", "address", "show", "dev", "lo"])
@@ -70,13 +69,16 @@ class Network:
             REMEMBERED.unlink()
 
     def wire(self, pid: int, instance_id: str, private_ip: str) -> None:
-        """Lay the cable from the bridge into the network namespace of a process, and the address of instance metadata."""
+        """Lay the cable from the bridge into the network namespace of a process.
+
+        The cable of an earlier boot goes first: the kernel takes a dead namespace apart in its own time.
+        """
+        self.unwire(instance_id)
         outside = veth(instance_id)
         run(["ip", "link", "add", outside, "type", "veth", "peer", "name", "eth0", "address", mac(private_ip), "netns", str(pid)])
         run(["ip", "link", "set", outside, "master", self.bridge, "up"])
         inside(pid, ["ip", "-batch", "-"], f"""\
             link set lo up
-            address add 169.254.169.254/32 dev lo
             address add {private_ip}/{self.prefix_length} dev eth0
             link set eth0 up
             route add default via {self.gateway}
@@ -84,8 +86,7 @@ class Network:
 
     def unwire(self, instance_id: str) -> None:
         """Remove the cable, if it did not go with its namespace."""
-        for link in _links(veth(instance_id)):
-            run(["ip", "link", "delete", link])
+        _delete(_links(veth(instance_id)))
 
     def route(self, public_ip: str, private_ip: str) -> None:
         """Lead a public address to its host; the organiser's own packets carry the organiser's address."""
@@ -100,8 +101,7 @@ class Network:
 def remove_links() -> list[str]:
     """Remove the machine's end of every host's cable, whoever laid it, and return their names."""
     links = _links(VETH)
-    for link in links:
-        run(["ip", "link", "delete", link])
+    _delete(links)
     return links
 
 
@@ -134,6 +134,16 @@ def run(command: list[str], text: str = "") -> str:
     if result.returncode:
         raise NetworkError(f"{' '.join(command)}: {(result.stderr.strip() or 'failed').splitlines()[-1]}")
     return result.stdout
+
+
+def _delete(links: list[str]) -> None:
+    """Remove network links; one that goes away by itself meanwhile is no error."""
+    for link in links:
+        try:
+            run(["ip", "link", "delete", link])
+        except NetworkError:
+            if _links(link):
+                raise
 
 
 def _links(prefix: str) -> list[str]:

@@ -5,6 +5,7 @@ import pytest
 from rehearsal.firewall import Rule, host_table, machine_table
 
 CIDR = "172.31.0.0/16"
+API = "172.31.0.1:5555"
 ANY = ("0.0.0.0/0",)
 
 RULES = [
@@ -28,7 +29,7 @@ RULES = [
 
 def accepted(rules: tuple[Rule, ...]) -> list[str]:
     """Return what a host lets in beyond loopback and answers."""
-    lines = [line.strip() for line in host_table(CIDR, "172.31.0.4", None, rules).splitlines()]
+    lines = [line.strip() for line in host_table(CIDR, API, "172.31.0.4", None, rules).splitlines()]
     return [line for line in lines if line.endswith("accept") and not line.startswith(("iif ", "ct state"))]
 
 
@@ -40,7 +41,7 @@ def test_a_rule_is_one_line(rule: Rule, line: str) -> None:
 @pytest.mark.parametrize("rules", [(), (Rule("tcp", 22, 22, ()),)])
 def test_nobody_is_let_in_without_a_source(rules: tuple[Rule, ...]) -> None:
     assert accepted(rules) == []
-    assert "policy drop;" in host_table(CIDR, "172.31.0.4", None, rules)
+    assert "policy drop;" in host_table(CIDR, API, "172.31.0.4", None, rules)
 
 
 @pytest.mark.parametrize(
@@ -58,13 +59,18 @@ def test_what_cannot_be_expressed_is_refused(rule: Rule, text: str) -> None:
 
 
 def test_public_address_is_translated_both_ways() -> None:
-    text = host_table(CIDR, "172.31.0.4", "198.18.0.7", ())
+    text = host_table(CIDR, API, "172.31.0.4", "198.18.0.7", ())
     assert text.count("ip daddr 198.18.0.7 dnat ip to 172.31.0.4") == 2
     assert f'oifname "eth0" ip daddr != {CIDR} snat ip to 198.18.0.7' in text
-    assert "nat" not in host_table(CIDR, "172.31.0.4", None, ())
+    assert "172.31.0.4" not in host_table(CIDR, API, "172.31.0.4", None, ())
 
 
-@pytest.mark.parametrize("text", [host_table(CIDR, "172.31.0.4", "198.18.0.7", ()), machine_table(CIDR, "172.31.0.1", "rehearsal0")])
+@pytest.mark.parametrize("public_ip", [None, "198.18.0.7"])
+def test_instance_metadata_is_at_its_usual_address(public_ip: str | None) -> None:
+    assert f"ip daddr 169.254.169.254 tcp dport 80 dnat ip to {API}" in host_table(CIDR, API, "172.31.0.4", public_ip, ())
+
+
+@pytest.mark.parametrize("text", [host_table(CIDR, API, "172.31.0.4", "198.18.0.7", ()), machine_table(CIDR, "172.31.0.1", "rehearsal0")])
 def test_a_table_replaces_the_older_one_in_one_transaction(text: str) -> None:
     name = text.split()[1:3]
     assert text.splitlines()[:2] == [f"table {' '.join(name)} {{}}", f"delete table {' '.join(name)}"]
