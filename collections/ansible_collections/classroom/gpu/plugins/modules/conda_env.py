@@ -139,7 +139,10 @@ class CondaEnv:
 
     def hold(self) -> None:
         """Wait until no other run works on the environment. Both engines inherit the lock: it outlives a run that is killed."""
-        self.lock = os.open(self.prefix.parent / f".{self.prefix.name}.lock", os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            self.lock = os.open(self.prefix.parent / f".{self.prefix.name}.lock", os.O_CREAT | os.O_RDWR, 0o600)
+        except OSError as error:
+            self.module.fail_json(msg=f"{self.prefix.parent} must be a folder that this user may write to: {error.strerror}.")
         deadline = time.monotonic() + self.params["patience"]
         while True:
             try:

@@ -124,6 +124,8 @@ class Course:
         command = ["git", "-C", str(folder or self.dest), *arguments]
         try:
             done = subprocess.run(command, env=os.environ | ENVIRONMENT, capture_output=True, text=True, timeout=self.patience)
+        except FileNotFoundError as error:
+            raise GitError("git is not installed: the role base installs it") from error
         except subprocess.TimeoutExpired as error:
             raise GitError(f"git {arguments[0]} was not done after {self.patience} s") from error
         if done.returncode:
