@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
         privilege.become(argv)
     try:
         return getattr(commands, options.command)(options)
-    except state.StateError as problem:
+    except (state.StateError, *commands.problems()) as problem:
         print(problem, file=sys.stderr)
         return 1
 

@@ -78,6 +78,13 @@ def doctor(options: Namespace) -> int:
     return 0 if _healthy(options.cidr, loud=True) else 1
 
 
+def problems() -> tuple[type[Exception], ...]:
+    """Return the errors whose text is all that a user needs; imported only when one of them may have happened."""
+    from rehearsal import channel, hosts, image, mirrors, network
+
+    return channel.ChannelError, hosts.HostError, image.ImageError, mirrors.MirrorError, network.NetworkError
+
+
 def _already(cidr: str) -> int:
     """Report the cloud that runs; another network than the wanted one is an error."""
     running = (state.read(state.SERVER) or {}).get("cidr", cidr)

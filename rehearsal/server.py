@@ -58,7 +58,8 @@ def serve(network: Network, ready: int) -> None:
     end = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: end.set())
-    with state.hold_alive(), ExitStack() as stack:
+    state.hold_alive()
+    with ExitStack() as stack:
         bring_up(network, stack)
         state.SERVER.write_text(json.dumps({"pid": os.getpid(), "cidr": network.cidr}), encoding="utf-8")
         stack.callback(state.SERVER.unlink, missing_ok=True)

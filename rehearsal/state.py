@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 from rehearsal import API_URL, REGION
 
@@ -90,13 +89,13 @@ def one_command() -> Iterator[None]:
         yield
 
 
-def hold_alive() -> IO[str]:
-    """Take the lock that says "a server runs"; the kernel releases it however the server ends.
+def hold_alive() -> int:
+    """Take the lock that says "a server runs"; the kernel releases it when the process ends, however it ends.
 
     Raises:
         BlockingIOError: a server holds it already.
     """
-    file = ALIVE.open("w")
+    file = os.open(ALIVE, os.O_WRONLY | os.O_CREAT, 0o644)
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     return file
 

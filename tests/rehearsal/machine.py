@@ -37,7 +37,7 @@ def environment() -> dict[str, str]:
 
 def traces() -> dict[str, object]:
     """Return everything that a cloud changes on a machine."""
-    processes = output("ps", "-eo", "args").splitlines()
+    processes = [line for line in output("ps", "-eo", "stat,args").splitlines() if not line.startswith("Z")]
     return {
         "addresses": output("ip", "-oneline", "address"),
         "routes": output("ip", "route", "show", "table", "all"),
@@ -47,7 +47,9 @@ def traces() -> dict[str, object]:
         "mounts": sorted(
             line for line in Path("/proc/mounts").read_text().splitlines() if "overlay-containers" in line or "/netns" in line
         ),
-        "processes": sorted(line for line in processes if re.search(r"rehearsal\.server|conmon|podman events|/sbin/init", line)),
+        "processes": sorted(
+            line.split(None, 1)[1] for line in processes if re.search(r"rehearsal\.server|conmon|podman events|/sbin/init", line)
+        ),
         "state": Path("/run/rehearsal").exists(),
     }
 
