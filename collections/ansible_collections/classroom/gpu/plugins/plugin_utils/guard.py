@@ -64,8 +64,8 @@ def bad_seats(value: object, command: str) -> str | None:
 
 def check(playbook: str, loader) -> None:
     """End the run with status 4 and one line, if `playbook` is ours and must not run like this. (Ansible would turn an exception of
-    a callback into a warning.)"""
-    if not is_ours(playbook):
+    a callback into a warning.) A check of the syntax attempts nothing, whatever it is given."""
+    if not is_ours(playbook) or context.CLIARGS.get("syntax"):
         return
     command = f"ansible-playbook {os.path.relpath(playbook)}"
     classroom, extra = os.environ.get("CLASSROOM") or "class", load_extra_vars(loader)
