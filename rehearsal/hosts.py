@@ -86,7 +86,7 @@ class Hosts:
         with host.lock:
             try:
                 _write_seed(host)
-                _podman("create", *_options(host), self._image, "/sbin/init")
+                _podman("create", "--pull", "never", *_options(host), self._image, "/sbin/init")
                 self._boot(host, public_ip, rules)
             except HostError:
                 self.destroy(spec.instance_id)
