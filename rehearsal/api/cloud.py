@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("rehearsal.cloud")
 AT_ONCE = 4  # hosts that start or stop at one time: more gains nothing on two cores (20 hosts measured)
+STARTING_SECONDS = 30.0  # a host that ends by itself so soon could not start: no inotify instances or memory are left, say
 SETTLE_SECONDS = 5.0
 SETTLE_SECONDS_A_HOST = 1.5
 SETTLE_SECONDS_AT_MOST = 50.0  # an SDK gives up reading after 60
@@ -35,6 +37,7 @@ class Guest:
     jobs: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
     applied: tuple | None = None
     answered: bool = False
+    booted_at: float = 0.0
 
 
 class Cloud:
@@ -79,8 +82,10 @@ class Cloud:
                 self._submit(guest, self._start)
             elif how == "poweroff" and guest.instance.instance_initiated_shutdown_behavior == "terminate":
                 guest.instance.terminate(BY_GUEST)
+            elif how == "crash" and time.monotonic() - guest.booted_at < STARTING_SECONDS:
+                guest.instance.terminate(failure(HostError("the host ended while it started; ask python -m rehearsal doctor")))
             else:
-                guest.instance.stop(BY_GUEST if how == "poweroff" else failure(RuntimeError("the host ended unexpectedly")))
+                guest.instance.stop(BY_GUEST if how == "poweroff" else failure(HostError("the host ended unexpectedly")))
             self.refresh()
 
     # --- around an API call -------------------------------------------------------------------------------------
@@ -121,6 +126,7 @@ class Cloud:
 
     # --- jobs, each in its host's own thread ---------------------------------------------------------------------
     def _create(self, guest: Guest) -> None:
+        guest.booted_at = time.monotonic()
         try:
             self.hosts.create(_spec(guest.instance), *self._claim(guest))
         except Exception as problem:

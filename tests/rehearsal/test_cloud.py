@@ -44,6 +44,7 @@ def test_seats_reach_ssh(organiser, count, record_property):
     record_property("seconds", round(time.monotonic() - start, 1))
     print(f"{count} seats reach SSH after {time.monotonic() - start:.1f} s")
     organiser.ec2.terminate_instances(InstanceIds=ids)
+    organiser.wait("instance_terminated", ids)
 
 
 def test_user_data_runs_once_however_often_a_seat_boots(organiser, seat):

@@ -358,14 +358,16 @@ def test_termination_leaves_nothing_billable(account):
         ("poweroff", "stop", "stopped", "Client.InstanceInitiatedShutdown"),
         ("poweroff", "terminate", "terminated", "Client.InstanceInitiatedShutdown"),
         ("crash", "terminate", "stopped", "Server.InternalError"),
+        ("crash at once", "stop", "terminated", "Server.InternalError"),
     ],
 )
-def test_a_guest_that_ends_by_itself(account, how, behaviour, state, reason):
+def test_a_guest_that_ends_by_itself(account, monkeypatch, how, behaviour, state, reason):
+    monkeypatch.setattr("rehearsal.api.cloud.STARTING_SECONDS", 30.0 if how == "crash at once" else 0.0)
     instance_id = account.launch()
     change = {"InstanceInitiatedShutdownBehavior": {"Value": behaviour}}
     account.client("ec2").modify_instance_attribute(InstanceId=instance_id, **change)
     account.cloud.begin()
-    account.cloud.guest_exited(instance_id, how)
+    account.cloud.guest_exited(instance_id, how.split()[0])
     account.cloud.settle()
     assert (account.state(instance_id), account.see(instance_id).get("StateReason", {}).get("Code") or None) == (state, reason)
 
