@@ -1,4 +1,4 @@
-"""The rehearsal cloud against what EC2 promises: an SDK, ssh and real hosts. Uses the cloud that runs, or starts one."""
+"""The rehearsal cloud against what EC2 promises: an SDK, ssh and real hosts. Uses the cloud that runs, or starts one and ends it."""
 
 import re
 import subprocess
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from botocore.exceptions import ClientError
 
-from rehearsal import EXPIRED_KEY
+from rehearsal import EXPIRED_KEY, state
 from tests.rehearsal.machine import BOOT_ID, ORGANISER, STRANGER, Organiser, output, rehearsal
 
 USER_DATA = "#!/bin/sh\necho ran >> /var/tmp/user-data\n"
@@ -23,11 +23,14 @@ def metadata(path: str) -> str:
 
 @pytest.fixture(scope="module")
 def organiser(tmp_path_factory) -> Iterator[Organiser]:
+    mine = not state.alive()
     done = rehearsal("up")
     assert done.returncode == 0, done.stderr
     organiser = Organiser(tmp_path_factory.mktemp("organiser"))
     yield organiser
     organiser.leave()
+    if mine:
+        rehearsal("down")
 
 
 @pytest.fixture(scope="module")
