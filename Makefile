@@ -29,13 +29,18 @@ lint: setup  ## Style of YAML, Ansible and Python
 unit: setup  ## Pure functions, and the roles' contracts
 	@pytest -q
 
-molecule: setup  ## Every role on hosts of the rehearsal's cloud
-	@python -m rehearsal up
+molecule: setup  ## Every role on hosts of the rehearsal's cloud, two scenarios at a time: each is a class of its own
+	@mkdir -p test-results
+	python -m rehearsal up
 	$(ENTER)
-	molecule test --all
+	printf '%s\n' molecule/*/molecule.yml | cut -d/ -f2 | xargs -P2 -I@ sh -c '
+	  if molecule test -s @ >test-results/molecule-@.log 2>&1; then echo "molecule: @ passed"
+	  else tail -n 80 test-results/molecule-@.log; echo "molecule: @ FAILED"; exit 1; fi'
 
-cloud: setup  ## The local cloud against what EC2 promises
-	@pytest -q tests/rehearsal/test_hosts.py tests/rehearsal/test_cloud.py $(PYTEST)
+cloud: setup  ## The local cloud against what EC2 promises; ends a rehearsal that runs
+	@python -m rehearsal down
+	python -m rehearsal.privilege "$$(command -v python)" -m pytest -q tests/rehearsal/test_hosts.py
+	pytest -q tests/rehearsal/test_lifecycle.py tests/rehearsal/test_cloud.py $(PYTEST)
 
 story: setup  ## The main job: launch, repair, stop, start, refuse, tear down
 	@python -m rehearsal up
@@ -50,9 +55,19 @@ test-all: PYTEST =
 test-all: lint unit cloud molecule story  ## … and what is slow: 20 hosts, killed runs
 	@python -m rehearsal down
 
-lock: setup  ## Make the pins again
-	@compile="uv pip compile --quiet --system-certs --upgrade --generate-hashes --no-header --universal"
-	$$compile --python-version 3.11 requirements.in -o requirements.txt
+LOCK = uv pip compile --quiet --system-certs --upgrade --generate-hashes --custom-compile-command "make lock"
+PIP_SECTION = import sys, yaml; print(*next(d["pip"] for d in yaml.safe_load(open(sys.argv[1]))["dependencies"] if isinstance(d, dict)), sep="\n")
+
+lock: setup  ## Make the pins again: the controller's, the rehearsal's channel, the seats' tools, every stack
+	@$(LOCK) --universal --python-version 3.11 requirements.in -o requirements.txt
+	$(LOCK) --universal --python-version 3.11 rehearsal/channel-requirements.in -o rehearsal/channel-requirements.txt
+	for role in conda_env jupyter; do
+	  $(LOCK) --universal --python-version 3.10 roles/$$role/files/requirements.in -o roles/$$role/files/requirements.txt
+	done
+	for stack in stacks/*; do
+	  python -c '$(PIP_SECTION)' $$stack/environment.yml |
+	    $(LOCK) --no-annotate --python-platform linux --python-version 3.11 - -o $$stack/requirements.txt
+	done
 
 clean:  ## Remove what make setup made; classes/ is never touched
 	rm -rf .venv .ansible .cache .pytest_cache .ruff_cache test-results

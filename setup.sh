@@ -19,7 +19,7 @@ else
   say "setup: this machine ($kind) can run real classes, not rehearse them: a rehearsal's hosts need Linux."
 fi
 
-# command:package; the file git-http-backend and the venv module have no command of their own
+# command:package
 missing=""
 need() { missing="$missing $1"; }
 if [ "$rehearse" = yes ]; then

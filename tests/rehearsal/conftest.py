@@ -4,7 +4,8 @@ import os
 import shutil
 
 import pytest
-from organiser import Classroom
+
+from tests.rehearsal.organiser import Classroom
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,8 @@ import subprocess
 import pytest
 import requests
 from ansible_collections.classroom.gpu.plugins.filter.password import seat_password
-from organiser import ROOT, Classroom, Run, tags
+
+from tests.rehearsal.organiser import ROOT, Classroom, Run, tags
 
 FIGURES: dict[str, dict] = {}
 WANTED = {"s01", "s02"}
