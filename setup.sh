@@ -26,6 +26,7 @@ if [ "$rehearse" = yes ]; then
   for pair in podman:podman crun:crun nft:nftables ip:iproute2 newuidmap:uidmap mmdebstrap:mmdebstrap dpkg-deb:dpkg; do
     command -v "${pair%%:*}" >/dev/null || [ -x "/usr/sbin/${pair%%:*}" ] || need "${pair##*:}"
   done
+  [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || need debian-archive-keyring  # the seats' image is Debian
 fi
 for pair in git:git ssh:openssh-client curl:curl; do
   command -v "${pair%%:*}" >/dev/null || need "${pair##*:}"
