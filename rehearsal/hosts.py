@@ -4,7 +4,9 @@ The order at each boot is `podman init` (makes the namespaces), cable, firewall,
 A restart makes new namespaces, so it is a stop and a boot, never `podman restart`.
 """
 
+import os
 import re
+import select
 import shutil
 import subprocess
 import threading
@@ -56,6 +58,17 @@ class _Host:
     up: bool = False
     pid: int = 0
     public_ip: str | None = None
+    monitor: int | None = None
+
+    def await_cleanup(self) -> None:
+        """Wait until conmon of the boot before has ended: the `podman container cleanup` that it runs last would take apart the next.
+
+        monitor: a pidfd of that conmon, readable once it has ended.
+        """
+        if self.monitor is not None:
+            select.select([self.monitor], [], [], STOP_SECONDS)
+            os.close(self.monitor)
+            self.monitor = None
 
     @property
     def name(self) -> str:
@@ -119,6 +132,7 @@ class Hosts:
         with host.lock:
             self._down(host)
             _podman("rm", "--force", "--time", "0", "--ignore", host.name)
+            host.await_cleanup()
             _network(self._network.unwire, instance_id)
             shutil.rmtree(host.folder, ignore_errors=True)
             self._hosts.pop(instance_id, None)
@@ -154,14 +168,18 @@ class Hosts:
 
     def _boot(self, host: _Host, public_ip: str | None, rules: tuple[Rule, ...]) -> None:
         """One boot: a new boot id, namespaces, cable, firewall, and only then the first process."""
+        host.await_cleanup()
         (host.folder / "boot_id").write_text(f"{uuid.uuid4()}\n")
         _podman("init", host.name)
         host.pid = int((host.folder / "pid").read_text())
+        host.monitor = os.pidfd_open(int((host.folder / "monitor").read_text()))
         _network(self._network.wire, host.pid, host.spec.instance_id, host.spec.private_ip)
         _release_mounts(host.pid)
         self._open(host, public_ip, rules)
         host.up = True
         _podman("start", host.name)
+        if int((host.folder / "pid").read_text()) != host.pid:
+            raise HostError(f"{host.name} was taken apart between its cable and its first process: start it again")
 
     def _open(self, host: _Host, public_ip: str | None, rules: tuple[Rule, ...]) -> None:
         """Load the firewall and lead the public address to the host."""
@@ -255,7 +273,8 @@ def _options(host: _Host) -> list[str]:
     mounts = [f"{host.folder}/seed:/seed:ro", f"{host.folder}/boot_id:/proc/sys/kernel/random/boot_id:ro"]
     return [
         "--name", host.name, "--label", LABEL, "--hostname", host.spec.hostname, "--network", "none", "--systemd", "always",
-        "--pidfile", f"{host.folder}/pid", "--pids-limit", "-1", "--log-driver", "k8s-file", "--security-opt", "label=disable",
+        "--pidfile", f"{host.folder}/pid", "--conmon-pidfile", f"{host.folder}/monitor",
+        "--pids-limit", "-1", "--log-driver", "k8s-file", "--security-opt", "label=disable",
         *[part for mount in mounts for part in ("--volume", mount)],
         *_privileges(),
     ]
