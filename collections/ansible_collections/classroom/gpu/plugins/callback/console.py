@@ -13,24 +13,39 @@ extends_documentation_fragment: [default_callback, result_format_callback]
 """
 
 PREFLIGHT = "classroom.gpu.ec2_preflight"
-# Tasks that fail with a sentence written for the organiser. Everything else fails with all that Ansible knows.
-REFUSALS = (PREFLIGHT, "ansible.builtin.assert", "ansible.builtin.fail")
+# Tasks that fail with a sentence: ours, written for the organiser, and EC2's own. Everything else fails with all that Ansible knows.
+SENTENCES = (PREFLIGHT, "ansible.builtin.assert", "ansible.builtin.fail", "amazon.aws.")
 
 
 class CallbackModule(default.CallbackModule):
-    """The default callback but for two results."""
+    """The default callback but for three results; -v brings the rest of them."""
 
     CALLBACK_NAME = "classroom.gpu.console"
 
     def v2_runner_on_failed(self, result, ignore_errors=False) -> None:
-        """Print a refusal as the sentence that it is; -v brings the rest."""
-        if result.task.resolved_action not in REFUSALS or result.task.loop or self._display.verbosity:
+        """Print a refusal as the sentence that it is; the items of a loop have said theirs."""
+        if not self.is_sentence(result):
             super().v2_runner_on_failed(result, ignore_errors)
-            return
+        elif not result.task.loop:
+            self.say(result, self.host_label(result))
+
+    def v2_runner_item_on_failed(self, result) -> None:
+        """Print what was wrong with one item of a loop."""
+        if self.is_sentence(result):
+            self.say(result, f"{self.host_label(result)}: {self._get_item_label(result.result)}")
+        else:
+            super().v2_runner_item_on_failed(result)
+
+    def is_sentence(self, result) -> bool:
+        """Say whether the message of a failure is all that an organiser needs."""
+        return not self._display.verbosity and str(result.task.resolved_action).startswith(SENTENCES)
+
+    def say(self, result, prefix: str) -> None:
+        """Print the message of a failure below the name of its task."""
         if self._last_task_banner != result.task._uuid:
             self._print_task_banner(result.task)
         for line in str(result.result.get("msg", "")).splitlines():
-            self._display.display(f"{self.host_label(result)}: {line}", color=constants.COLOR_ERROR)
+            self._display.display(f"{prefix}: {line}", color=constants.COLOR_ERROR)
 
     def v2_runner_on_ok(self, result) -> None:
         """Print the plan that the pre-flight check found."""
