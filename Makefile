@@ -27,7 +27,7 @@ lint: setup  ## Style of YAML, Ansible and Python
 	echo "lint: clean"
 
 unit: setup  ## Pure functions, and the roles' contracts
-	@pytest -q
+	@pytest -q -n auto
 
 molecule: setup  ## Every role on hosts of the rehearsal's cloud, two scenarios at a time: each is a class of its own
 	@mkdir -p test-results

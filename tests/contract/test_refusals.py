@@ -38,6 +38,9 @@ CASES = {
     "image": ({}, "-e classroom_image=/a/b", PREFLIGHT, "us-west-2 has no SSM parameter /a/b. Set classroom_image in {...}"),
     "unknown seat": ({}, "-e seats=s09", PREFLIGHT, "-e seats= names s09, but the roster {...}rehearsal.csv has s01, s02."),
     "roster": ({}, "-e classroom_roster=no.csv", PREFLIGHT, "There is no roster {...}no.csv. Type `cp rosters/example.csv {...}"),
+    "stack": ({}, "-e classroom_stack=rehersal", PREFLIGHT, "There is no stack rehersal. Did you mean rehearsal? {...}"),
+    "no course": ({}, "-e classroom_course_repository=", PREFLIGHT, "The class has no course. Set classroom_course_repository, {...}"),
+    "end": ({}, "-e classroom_ends=31.3.2027", PREFLIGHT, "classroom_ends is 31.3.2027, which is no date. Write it as {...}"),
     "no network": ({}, '-e {"classroom_allowed_cidrs":[]}', PREFLIGHT, "classroom_allowed_cidrs in {...}: no network may reach {...}"),
     "everyone": ({}, '-e {"classroom_allowed_cidrs":["0.0.0.0/0"]}', PREFLIGHT, "{...}: 0.0.0.0/0 is the whole internet, {...}"),
 }

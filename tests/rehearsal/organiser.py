@@ -77,8 +77,8 @@ class Classroom:
     def proof(self, seat: str) -> dict:
         return json.loads((self.folder / "seats" / seat / "proof.json").read_text())
 
-    def ssh(self, seat: str, command: str) -> subprocess.CompletedProcess[str]:
-        """Run a command as the student on a seat, with the class's key and known hosts, as docs/organiser.md says."""
+    def ssh(self, seat: str, command: str, text: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a command, which reads a text, as the student on a seat, with the class's key and known hosts."""
         instance = self.instances()[seat]
         options = [
             f"HostKeyAlias={instance['InstanceId']}",
@@ -89,7 +89,8 @@ class Classroom:
         flags = [part for option in options for part in ("-o", option)]
         target = f"ubuntu@{instance['PublicIpAddress']}"
         return subprocess.run(
-            ["ssh", "-n", "-i", str(self.folder / "id_ed25519"), *flags, target, command],
+            ["ssh", "-i", str(self.folder / "id_ed25519"), *flags, target, command],
+            input=text,
             capture_output=True,
             text=True,
             timeout=60,

@@ -6,13 +6,16 @@ Needs root and no running cloud: python -m rehearsal.privilege .venv/bin/python 
 import os
 import queue
 import subprocess
+import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from rehearsal import image, privilege
+from rehearsal import API_PORT, image, privilege
 from rehearsal.firewall import ORGANISER, STRANGER
 from rehearsal.hosts import Hosts, HostSpec, Rule, sweep
 from rehearsal.network import Network
@@ -42,25 +45,45 @@ def traces() -> dict[str, str]:
     }
 
 
+class TellsAddress(BaseHTTPRequestHandler):
+    """Stands for the instance metadata, which knows a host by the address that it asks from."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.client_address[0].encode())
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
 class Cloud:
-    """Two hosts and the keyboard of their organiser."""
+    """Two hosts, the keyboard of their organiser, and what stands for their metadata."""
 
     def __init__(self, folder: Path) -> None:
         self.key = folder / "key"
         output("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.key))
         self.exits: queue.Queue[tuple[str, str]] = queue.Queue()
         self.hosts = Hosts(NETWORK, lambda *what: self.exits.put(what))
+        self.metadata = ThreadingHTTPServer((NETWORK.gateway, API_PORT), TellsAddress)
+        threading.Thread(target=self.metadata.serve_forever, daemon=True).start()
 
     def create(self, instance_id: str) -> None:
         name = "ip-" + PRIVATE[instance_id].replace(".", "-")
-        script = b"#!/bin/sh\necho once >> /root/user-data\n"
-        spec = HostSpec(instance_id, PRIVATE[instance_id], name, self.key.with_suffix(".pub").read_text(), script)
-        self.hosts.create(spec, PUBLIC[instance_id], ADMIN)
+        key, script = self.key.with_suffix(".pub").read_text(), b"#!/bin/sh\necho once >> /root/user-data\n"
+        self.hosts.create(HostSpec(instance_id, PRIVATE[instance_id], name, key, script), PUBLIC[instance_id], ADMIN)
+
+    def close(self) -> None:
+        self.metadata.shutdown()
+        self.metadata.server_close()
+        self.hosts.close()
 
     def answers(self, instance_id: str) -> None:
-        """Wait until sshd greets; 30 s at most."""
-        waits = range(300)
-        assert any(self.hosts.reachable(instance_id) or wait(0.1) for _ in waits), f"{instance_id} does not answer"
+        """Wait until sshd greets; a minute at most."""
+        deadline = time.monotonic() + 60
+        while not self.hosts.reachable(instance_id):
+            assert time.monotonic() < deadline, f"{instance_id} does not answer"
+            time.sleep(0.1)
 
     def ssh(self, instance_id: str, command: str, source: str = ORGANISER) -> subprocess.CompletedProcess[str]:
         options = ["BatchMode=yes", "ConnectTimeout=2", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR"]
@@ -72,18 +95,6 @@ class Cloud:
         done = self.ssh(instance_id, command)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
-
-
-def wait(seconds: float) -> bool:
-    """Wait between two looks at something that cannot tell by itself."""
-    return queue_timeout(queue.Queue(), seconds) is not None
-
-
-def queue_timeout(items: queue.Queue, seconds: float) -> tuple[str, str] | None:
-    try:
-        return items.get(timeout=seconds)
-    except queue.Empty:
-        return None
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +113,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
         list(map(made.answers, PRIVATE))
         yield made
     finally:
-        made.hosts.close()
+        made.close()
         sweep()
         NETWORK.down()
     assert traces() == before
@@ -149,6 +160,7 @@ def test_reboot_and_poweroff_inside_are_told(cloud: Cloud) -> None:
     cloud.hosts.start(FIRST, PUBLIC[FIRST], ADMIN)
     cloud.answers(FIRST)
     assert cloud.says(FIRST, "cat /proc/sys/kernel/random/boot_id") not in ("", boot)
+    cloud.says(FIRST, "cloud-init status --wait")
     assert cloud.says(FIRST, "sudo cat /root/user-data") == "once"
     assert "timed out" in cloud.ssh(FIRST, "true", STRANGER).stderr
     cloud.ssh(FIRST, "sudo poweroff")
@@ -158,6 +170,11 @@ def test_reboot_and_poweroff_inside_are_told(cloud: Cloud) -> None:
     cloud.answers(FIRST)
 
 
+@pytest.mark.parametrize("instance_id", PRIVATE)
+def test_metadata_knows_a_host_by_its_private_address(cloud: Cloud, instance_id: str) -> None:
+    assert cloud.says(instance_id, "curl -s http://169.254.169.254/") == PRIVATE[instance_id]
+
+
 def test_a_stop_that_was_asked_for_is_not_told(cloud: Cloud) -> None:
     cloud.hosts.reboot(SECOND, PUBLIC[SECOND], ADMIN)
     cloud.answers(SECOND)
@@ -165,7 +182,8 @@ def test_a_stop_that_was_asked_for_is_not_told(cloud: Cloud) -> None:
     assert not cloud.hosts.reachable(SECOND)
     cloud.hosts.start(SECOND, PUBLIC[SECOND], ADMIN)
     cloud.answers(SECOND)
-    assert queue_timeout(cloud.exits, 0.5) is None
+    with pytest.raises(queue.Empty):
+        cloud.exits.get(timeout=0.5)
 
 
 def test_a_host_of_another_key_does_not_let_in(cloud: Cloud, tmp_path: Path) -> None:

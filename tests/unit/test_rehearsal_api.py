@@ -492,6 +492,7 @@ def test_what_metadata_says(account):
         "/latest/meta-data/placement/": "availability-zone\nregion",
         "/latest/meta-data/tags/instance/classroom:seat": "s01",
         "/latest/meta-data/public-keys/0/openssh-key": account.hosts.specs[instance_id].authorized_keys.strip(),
+        "/latest/meta-data/public-keys/": "0=teacher",
         "/latest/user-data": "#!/bin/sh\n",
         "/2021-03-23/meta-data/local-ipv4": seen["PrivateIpAddress"],
     }.items():
@@ -508,4 +509,5 @@ def test_metadata_without_tags_and_without_a_host(account):
 
 def test_user_data_reaches_the_host_as_bytes(account):
     content = b"\x1f\x8b\x00\xff"
-    assert account.hosts.specs[account.launch(UserData=content)].user_data == content
+    instance_id = account.launch(UserData=content)
+    assert account.hosts.specs[instance_id].user_data == account.metadata(instance_id, "/latest/user-data").data == content

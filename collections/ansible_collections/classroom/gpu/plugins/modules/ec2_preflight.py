@@ -18,6 +18,9 @@ options:
   roster: {description: "CSV file with the columns seat, name and email", type: path}
   instance_type: {description: EC2 instance type of a seat, type: str}
   image: {description: SSM parameter that holds the id of the image, type: str}
+  stack: {description: Folder of the stack, type: path}
+  course: {description: The course's git repository, type: str}
+  ends: {description: "Last day of the class, YYYY-MM-DD, or never", type: str, default: never}
   allowed_cidrs: {description: IPv4 networks that may reach the class, type: list, elements: str, default: []}
   allow_everyone: {description: Accept 0.0.0.0/0 among them, type: bool, default: false}
 author: [GPU Classroom]
@@ -47,11 +50,14 @@ EXAMPLES = """
     roster: rosters/physics.csv
     instance_type: g4dn.xlarge
     image: /aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id
+    stack: stacks/minimal
+    course: https://github.com/peterchang77/dl_tutorial.git
     allowed_cidrs: [192.0.2.0/24]
 """
 
 import difflib
 import hashlib
+from datetime import date
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -133,6 +139,29 @@ def check_account(cloud: Cloud, params: dict) -> str:
             f" Choose others with AWS_PROFILE, or write {line}."
         )
     return account
+
+
+def check_settings(params: dict, problems: list[str]) -> None:
+    """Check what needs no cloud."""
+    mend = f"in {settings_file(params)}."
+    wrong = networks.network_problems(params["allowed_cidrs"], params["allow_everyone"])
+    problems += [f"classroom_allowed_cidrs in {settings_file(params)}: {problem}" for problem in wrong]
+    stack = Path(params["stack"])
+    if not (stack / "environment.yml").is_file():
+        known = sorted(path.parent.name for path in stack.parent.glob("*/environment.yml"))
+        problems.append(f"There is no stack {stack.name}.{guess(stack.name, known)} Set classroom_stack {mend}")
+    if not params["course"]:
+        problems.append(f"The class has no course. Set classroom_course_repository, the address of a git repository, {mend}")
+    if params["ends"] != "never" and not is_date(params["ends"]):
+        problems.append(f'classroom_ends is {params["ends"]}, which is no date. Write it as "2027-03-31", or never, {mend}')
+
+
+def is_date(text: str) -> bool:
+    """Tell whether a text is a date as in 2027-03-31."""
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
 
 
 def check_roster(params: dict, problems: list[str]) -> list[str]:
@@ -223,11 +252,11 @@ def as_seat(instance: dict) -> dict:
 
 
 def existing_seats(cloud: Cloud, params: dict, problems: list[str]) -> list[dict]:
-    """Return the seats of the class that EC2 knows, ordered by id; two machines for one seat are a problem."""
+    """Return the seats of the class that EC2 knows, ordered by id; two machines for one seat are in the way of all but their end."""
     reservations = cloud.ask("ec2", "describe_instances", Filters=by_class(params, instance_state_name=ALIVE))["Reservations"]
     seats = [as_seat(instance) for reservation in reservations for instance in reservation["Instances"]]
     ids = [seat["seat"] for seat in seats]
-    for twice in sorted({seat for seat in ids if ids.count(seat) > 1}):
+    for twice in sorted({seat for seat in ids if ids.count(seat) > 1} if params["launch"] else ()):
         machines = " and ".join(seat["instance_id"] for seat in seats if seat["seat"] == twice)
         problems.append(f"Seat {twice} has two machines, {machines}: end the wrong one (`aws ec2 terminate-instances --instance-ids ...`).")
     return sorted(seats, key=lambda seat: seat["seat"])
@@ -272,8 +301,7 @@ def look(params: dict, problems: list[str]) -> dict:
     """Return everything that was found; what is wrong is added to `problems`."""
     rostered = check_roster(params, problems) if params["launch"] else []
     if params["launch"]:
-        wrong = networks.network_problems(params["allowed_cidrs"], params["allow_everyone"])
-        problems += [f"classroom_allowed_cidrs in {settings_file(params)}: {problem}" for problem in wrong]
+        check_settings(params, problems)
     cloud = Cloud(params["region"])
     found = {"account": check_account(cloud, params), "region": cloud.region, "cloud": cloud.name()}
     found["seats"] = existing_seats(cloud, params, problems)
@@ -289,17 +317,19 @@ def look(params: dict, problems: list[str]) -> dict:
 
 def main() -> None:
     """Look, then answer with what was found or with all that is wrong."""
-    text = {name: {"type": "str"} for name in ("region", "instance_type", "image")}
+    text = {name: {"type": "str"} for name in ("region", "instance_type", "image", "course")}
     spec = text | {
         "classroom": {"type": "str", "required": True},
         "account": {"type": "str", "default": ""},
         "only": {"type": "str", "default": ""},
         "launch": {"type": "bool", "default": True},
         "roster": {"type": "path"},
+        "stack": {"type": "path"},
+        "ends": {"type": "str", "default": "never"},
         "allowed_cidrs": {"type": "list", "elements": "str", "default": []},
         "allow_everyone": {"type": "bool", "default": False},
     }
-    needs = [("launch", True, ("roster", "instance_type", "image"))]
+    needs = [("launch", True, ("roster", "instance_type", "image", "stack", "course"))]
     module = AnsibleModule(argument_spec=spec, required_if=needs, supports_check_mode=True)
     if boto3 is None:
         module.fail_json(msg=missing_required_lib("boto3"))
