@@ -4,14 +4,17 @@ The order at each boot is `podman init` (makes the namespaces), cable, firewall,
 A restart makes new namespaces, so it is a stop and a boot, never `podman restart`.
 """
 
+import json
 import os
 import re
 import select
 import shutil
+import signal
 import subprocess
 import threading
 import uuid
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -240,10 +243,32 @@ def sweep() -> list[str]:
     names = _podman("ps", "--all", "--filter", f"label={LABEL}", "--format", "{{.Names}}").split()
     if names:
         _podman("rm", "--force", "--time", "0", "--ignore", *names)
-    removed = [f"host {name}" for name in names] + [f"link {link}" for link in _network(network.remove_links)]
+    removed = [f"host {name}" for name in names] + [f"process {pid}" for pid in _end_lost()]
+    removed += [f"link {link}" for link in _network(network.remove_links)]
     removed += [f"route {route}" for route in _network(network.remove_routes)]
     shutil.rmtree(FOLDER, ignore_errors=True)
     return removed
+
+
+def _end_lost() -> list[int]:
+    """End the processes of hosts that podman itself has lost, as when it was killed between two steps; return their ids.
+
+    conmon, podman's monitor, carries a host's name and is the parent of its first process. Those of another network namespace
+    belong to a cloud that is not this machine's.
+    """
+    lost = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (path / "cmdline").read_bytes().split(b"\0")
+            ours = command[0].endswith(b"conmon") and any(word.startswith(b"rehearsal-i-") for word in command)
+            if ours and (path / "ns/net").readlink() == Path("/proc/self/ns/net").readlink():
+                lost += [*map(int, (path / "task" / path.name / "children").read_text().split()), int(path.name)]
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it ended meanwhile
+    for pid in lost:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return lost
 
 
 def resolver() -> str:
@@ -257,11 +282,14 @@ def resolver() -> str:
 
 
 def _write_seed(host: _Host) -> None:
-    """Write what the host reads at /seed; the folder is root's alone, for user-data may hold secrets."""
+    """Write what cloud-init reads at /seed. user-data may hold secrets, so it is for root alone."""
     seed = host.folder / "seed"
     FOLDER.mkdir(mode=0o700, parents=True, exist_ok=True)
-    seed.mkdir(mode=0o700, parents=True, exist_ok=True)
-    (seed / "authorized_keys").write_text(host.spec.authorized_keys.strip() + "\n")
+    seed.mkdir(parents=True, exist_ok=True)
+    keys = host.spec.authorized_keys.splitlines()
+    about = {"instance-id": host.spec.instance_id, "local-hostname": host.spec.hostname, "public-keys": keys}
+    (seed / "meta-data").write_text(json.dumps(about))
+    (seed / "user-data").touch(mode=0o600)
     (seed / "user-data").write_bytes(host.spec.user_data)
     (seed / "resolv.conf").write_text(resolver())
     (host.folder / "boot_id").touch()

@@ -35,8 +35,9 @@ def certificates() -> list[Path]:
 def tag() -> str:
     """Return the image's name; its tag changes with the folder seat_image/ and with this machine's CAs."""
     digest = hashlib.sha256()
-    for path in sorted(path for path in SOURCE.rglob("*") if path.is_file()):
-        digest.update(str(path.relative_to(SOURCE)).encode() + b"\0" + path.read_bytes())
+    for path in sorted(path for path in SOURCE.rglob("*") if not path.is_dir()):
+        content = str(path.readlink()).encode() if path.is_symlink() else path.read_bytes()
+        digest.update(str(path.relative_to(SOURCE)).encode() + b"\0" + content)
     for path in certificates():
         digest.update(path.read_bytes())
     return f"{NAME}:{digest.hexdigest()[:16]}"
@@ -61,7 +62,7 @@ def ensure() -> str:
 
 def _context(folder: Path) -> None:
     """Lay out what the Containerfile copies: the folder seat_image/ and the CAs under ca/."""
-    shutil.copytree(SOURCE, folder)
+    shutil.copytree(SOURCE, folder, symlinks=True)
     (folder / "ca").mkdir()
     for number, path in enumerate(certificates()):
         shutil.copy(path, folder / "ca" / f"{number:02}-{path.stem}.crt")

@@ -15,7 +15,7 @@ from werkzeug.wrappers import Request
 TTL_HEADER = "X-aws-ec2-metadata-token-ttl-seconds"
 LONGEST_TTL = 21600
 VERSION = re.compile(r"/(latest|\d{4}-\d\d-\d\d)(/.*)")
-Reply = tuple[int, str, dict[str, str]]  # status, text, headers
+Reply = tuple[int, str | bytes, dict[str, str]]  # status, text, headers
 
 
 @dataclass
@@ -60,9 +60,11 @@ class Metadata:
         return owner == instance.id and time.monotonic() < expires
 
 
-def _lookup(instance: Any, path: str) -> str | None:
+def _lookup(instance: Any, path: str) -> str | bytes | None:
     if path == "/user-data":
-        return base64.b64decode(str(instance.user_data)).decode("utf-8", "replace") if instance.user_data else None
+        return base64.b64decode(str(instance.user_data)) if instance.user_data else None
+    if path.rstrip("/") == "/meta-data/public-keys" and instance.key_name:
+        return f"0={instance.key_name}"  # the one folder whose list says what lies in it
     if path.startswith("/dynamic"):
         return _walk({"instance-identity/document": json.dumps(_identity(instance), indent=2)}, path.removeprefix("/dynamic"))
     if path.startswith("/meta-data"):
