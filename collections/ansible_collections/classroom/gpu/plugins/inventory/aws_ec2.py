@@ -7,11 +7,12 @@ import os
 from ansible import context
 from ansible.errors import AnsibleError
 from ansible_collections.amazon.aws.plugins.inventory import aws_ec2
+from ansible_collections.amazon.aws.plugins.inventory.aws_ec2 import DOCUMENTATION
 from ansible_collections.classroom.gpu.plugins.plugin_utils import guard
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
-DOCUMENTATION = aws_ec2.DOCUMENTATION.replace("name: aws_ec2", "name: classroom.gpu.aws_ec2", 1)
+__all__ = ["DOCUMENTATION", "InventoryModule"]  # its options are the parent's, and Ansible reads them from this name
 
 
 class InventoryModule(aws_ec2.InventoryModule):
