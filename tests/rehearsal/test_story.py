@@ -18,6 +18,7 @@ from tests.rehearsal.organiser import ROOT, Classroom, Run, tags
 
 FIGURES: dict[str, dict] = {}
 WANTED = {"s01", "s02"}
+NOTHING = {"instances": [], "volumes": [], "keys": [], "groups": []}
 
 
 def note(name: str, run: Run) -> None:
@@ -56,6 +57,16 @@ def wait_running(classroom: Classroom) -> dict:
     identity = classroom.instances("other")["s01"]["InstanceId"]
     classroom.client("ec2").get_waiter("instance_running").wait(InstanceIds=[identity], WaiterConfig={"Delay": 1, "MaxAttempts": 60})
     return classroom.instances("other")["s01"]
+
+
+# --- before anything exists -----------------------------------------------------------------------------------------------------------
+
+
+def test_check_of_a_class_without_seats_says_what_it_would_launch_and_ends(classroom: Classroom) -> None:
+    run = succeed("check_empty", classroom.play("site.yml", "--check"))
+    assert "s01: to be launched" in run.output and "s02: to be launched" in run.output
+    assert run.changed == {"localhost": 0}
+    assert left(classroom) == NOTHING
 
 
 # --- launch ---------------------------------------------------------------------------------------------------------------------------
@@ -200,12 +211,15 @@ def invocation(classroom: Classroom) -> str:
     return classroom.ssh("s01", "systemctl show jupyter --property InvocationID --value").stdout.strip()
 
 
+def begin(classroom: Classroom) -> subprocess.Popen[str]:
+    """Start site.yml in a process group of its own."""
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL, "text": True}
+    return subprocess.Popen(["ansible-playbook", "site.yml"], cwd=ROOT, env=classroom.environment, start_new_session=True, **output)
+
+
 def kill_after_changed(classroom: Classroom, seat: str) -> None:
     """kill -9 the run and all its workers as soon as it reports a change on the seat."""
-    with subprocess.Popen(
-        ["ansible-playbook", "site.yml"], cwd=ROOT, env=classroom.environment, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-    ) as run:  # fmt: skip
+    with begin(classroom) as run:
         for line in run.stdout:
             if line.startswith(f"changed: [{seat}"):
                 os.killpg(run.pid, signal.SIGKILL)
@@ -283,7 +297,31 @@ def test_teardown_shows_asks_and_leaves_nothing(classroom: Classroom) -> None:
     assert "s01" in refused.output and "s02" in refused.output and "confirm=true" in refused.output
     assert set(classroom.instances()) == WANTED
     succeed("teardown", classroom.play("playbooks/teardown.yml", "-e", "confirm=true"))
-    assert left(classroom) == {"instances": [], "volumes": [], "keys": [], "groups": []}
+    assert left(classroom) == NOTHING
+
+
+@pytest.mark.slow
+def test_runs_killed_at_any_moment_are_completed_by_the_next(classroom: Classroom) -> None:
+    """From nothing: kill -9 while launching, installing, building the environment; never a machine twice, and all proven in the end."""
+    for seconds in (4, 8, 12, 20, 35, 60, 90):
+        kill_after(classroom, seconds)
+        assert set(classroom.instances()) <= WANTED
+    succeed("completed", classroom.play("site.yml"))
+    ours = [{"Name": "tag:classroom:name", "Values": ["rehearsal"]}, {"Name": "instance-state-name", "Values": ["running"]}]
+    machines = [one for group in classroom.client("ec2").describe_instances(Filters=ours)["Reservations"] for one in group["Instances"]]
+    assert sorted(tags(one)["classroom:seat"] for one in machines) == sorted(WANTED)
+    assert succeed("completed_again", classroom.play("site.yml")).changed == {"localhost": 0, "s01": 0, "s02": 0}
+    succeed("teardown_again", classroom.play("playbooks/teardown.yml", "-e", "confirm=true"))
+    assert left(classroom) == NOTHING
+
+
+def kill_after(classroom: Classroom, seconds: float) -> None:
+    """kill -9 a run of site.yml and all its workers after so many seconds."""
+    with begin(classroom) as run:
+        try:
+            run.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(run.pid, signal.SIGKILL)
 
 
 def left(classroom: Classroom) -> dict[str, list]:
