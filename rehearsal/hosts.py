@@ -170,19 +170,33 @@ class Hosts:
             raise HostError(f"there is no host {instance_id}") from None
 
     def _boot(self, host: _Host, public_ip: str | None, rules: tuple[Rule, ...]) -> None:
-        """One boot: a new boot id, namespaces, cable, firewall, and only then the first process."""
-        host.await_cleanup()
+        """One boot: namespaces, cable, firewall, and only then the first process. A boot that fails leaves the host stopped."""
+        try:
+            host.await_cleanup()
+            self._init(host)
+            self._open(host, public_ip, rules)
+            host.up = True
+            _podman("start", host.name)
+            if int((host.folder / "pid").read_text()) != host.pid:
+                raise HostError(f"{host.name} was taken apart between its cable and its first process: start it again")
+        except HostError:
+            self._down(host)
+            with suppress(HostError):
+                _podman("stop", "--time", "0", host.name)
+            raise
+
+    def _init(self, host: _Host) -> None:
+        """Make the namespaces of a boot and what a boot brings: boot id, name servers, cable, files of its own."""
         (host.folder / "boot_id").write_text(f"{uuid.uuid4()}\n")
+        (host.folder / "seed" / "resolv.conf").write_text(resolver())
         _podman("init", host.name)
         host.pid = int((host.folder / "pid").read_text())
-        host.monitor = os.pidfd_open(int((host.folder / "monitor").read_text()))
+        try:
+            host.monitor = os.pidfd_open(int((host.folder / "monitor").read_text()))
+        except ProcessLookupError:
+            raise HostError(f"{host.name} ended before its first process") from None
         _network(self._network.wire, host.pid, host.spec.instance_id, host.spec.private_ip)
         _release_mounts(host.pid)
-        self._open(host, public_ip, rules)
-        host.up = True
-        _podman("start", host.name)
-        if int((host.folder / "pid").read_text()) != host.pid:
-            raise HostError(f"{host.name} was taken apart between its cable and its first process: start it again")
 
     def _open(self, host: _Host, public_ip: str | None, rules: tuple[Rule, ...]) -> None:
         """Load the firewall and lead the public address to the host."""
@@ -272,10 +286,10 @@ def _end_lost() -> list[int]:
 
 
 def resolver() -> str:
-    """Return a resolv.conf whose name servers a host can reach: those behind a stub, where the machine has one on loopback."""
+    """Return a resolv.conf whose name servers a host can reach, by IPv4: those behind a stub, where the machine has one on loopback."""
     for path in map(Path, RESOLVERS):
         text = path.read_text() if path.exists() else ""
-        lines = [line for line in text.splitlines() if re.match(r"(nameserver (?!127\.|::1)|search |options )", line)]
+        lines = [line for line in text.splitlines() if re.match(r"(nameserver (?!127\.)\d+\.|search |options )", line)]
         if any(line.startswith("nameserver ") for line in lines):
             return "\n".join(lines) + "\n"
     return ""
@@ -291,7 +305,6 @@ def _write_seed(host: _Host) -> None:
     (seed / "meta-data").write_text(json.dumps(about))
     (seed / "user-data").touch(mode=0o600)
     (seed / "user-data").write_bytes(host.spec.user_data)
-    (seed / "resolv.conf").write_text(resolver())
     (host.folder / "boot_id").touch()
 
 
@@ -338,6 +351,8 @@ def _podman(*arguments: str) -> str:
     """Run podman and return what it prints; raises HostError with its last line."""
     try:
         result = subprocess.run(["podman", *arguments], capture_output=True, text=True, timeout=PODMAN_SECONDS)
+    except FileNotFoundError:
+        raise HostError("podman is missing; type: make setup") from None
     except subprocess.TimeoutExpired:
         raise HostError(f"podman {arguments[0]} {arguments[-1]}: no answer within {PODMAN_SECONDS} s") from None
     if result.returncode:

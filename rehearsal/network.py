@@ -130,7 +130,10 @@ def inside(pid: int, command: list[str], text: str = "") -> str:
 
 def run(command: list[str], text: str = "") -> str:
     """Run a command with a text as its input and return what it prints; raises NetworkError with its last line."""
-    result = subprocess.run(command, input=text, capture_output=True, text=True, timeout=30)
+    try:
+        result = subprocess.run(command, input=text, capture_output=True, text=True, timeout=30)
+    except FileNotFoundError:
+        raise NetworkError(f"{command[0]} is missing; type: make setup") from None
     if result.returncode:
         raise NetworkError(f"{' '.join(command)}: {(result.stderr.strip() or 'failed').splitlines()[-1]}")
     return result.stdout
