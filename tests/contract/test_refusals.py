@@ -93,3 +93,14 @@ def test_all_problems_are_said_at_once(environment: dict[str, str]) -> None:
         "localhost: us-west-2 has no SS",
         "localhost: -e seats= names s09",
     ]
+
+
+def test_a_key_pair_that_only_has_the_name_of_the_class_is_not_taken_over(cloud: str, environment: dict[str, str]) -> None:
+    ec2 = boto3.client("ec2", "us-west-2", endpoint_url=cloud, aws_access_key_id="testing", aws_secret_access_key="testing")
+    theirs = ec2.create_key_pair(KeyName="classroom-rehearsal")["KeyFingerprint"]
+    done = run(environment, "")
+    kept = ec2.describe_key_pairs(KeyNames=["classroom-rehearsal"])["KeyPairs"][0]["KeyFingerprint"]
+    ec2.delete_key_pair(KeyName="classroom-rehearsal")
+    assert done.returncode == PREFLIGHT
+    assert "There is a key pair classroom-rehearsal that does not belong to this class" in done.stdout
+    assert kept == theirs

@@ -274,6 +274,19 @@ def belongings(cloud: Cloud, params: dict) -> dict:
     }
 
 
+def check_names(cloud: Cloud, params: dict, problems: list[str]) -> None:
+    """Refuse to take over a key pair or a group that only has the name of the class's: it is somebody else's."""
+    name, label = f"classroom-{params['classroom']}", {"Key": "classroom:name", "Value": params["classroom"]}
+    keys = cloud.ask("ec2", "describe_key_pairs", Filters=[{"Name": "key-name", "Values": [name]}])["KeyPairs"]
+    groups = cloud.ask("ec2", "describe_security_groups", Filters=[{"Name": "group-name", "Values": [name]}])["SecurityGroups"]
+    for kind, found in (("key pair", keys), ("security group", groups)):
+        if any(label not in one.get("Tags", []) for one in found):
+            problems.append(
+                f"There is a {kind} {name} that does not belong to this class: it lacks the tag classroom:name={params['classroom']}."
+                " Delete it if nobody needs it, or give the class another name (CLASSROOM)."
+            )
+
+
 def place(seat: str, subnets: dict[str, str]) -> str:
     """Return the subnet of a seat: the same at each run, whoever else is on the roster."""
     digest = int(hashlib.sha256(seat.encode()).hexdigest(), 16)
@@ -284,6 +297,7 @@ def check_launch(cloud: Cloud, params: dict, problems: list[str]) -> dict:
     """Return what a launch needs, left empty if none is intended."""
     if not params["launch"]:
         return {"vpc_id": "", "subnets": {}, "image": {}}
+    check_names(cloud, params, problems)
     zones = check_zones(cloud, params, problems)
     vpc_id, subnets = check_network(cloud, zones, problems)
     return {"vpc_id": vpc_id, "subnets": subnets, "image": check_image(cloud, params, problems)}
