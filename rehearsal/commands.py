@@ -127,7 +127,7 @@ def _start_server(cidr: str) -> None:
     state.RUN.mkdir(mode=0o755, exist_ok=True)
     reader, writer = os.pipe()
     with state.LOG.open("w") as log:
-        command = [sys.executable, "-m", "rehearsal.server", "--cidr", cidr, "--ready", str(writer)]
+        command = [sys.executable, "-B", "-m", "rehearsal.server", "--cidr", cidr, "--ready", str(writer)]
         subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, pass_fds=[writer])
     os.close(writer)
     select.select([reader], [], [], READY_SECONDS)
