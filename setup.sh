@@ -23,7 +23,8 @@ fi
 missing=""
 need() { missing="$missing $1"; }
 if [ "$rehearse" = yes ]; then
-  for pair in podman:podman crun:crun nft:nftables ip:iproute2 newuidmap:uidmap mmdebstrap:mmdebstrap dpkg-deb:dpkg; do
+  for pair in podman:podman crun:crun nft:nftables ip:iproute2 newuidmap:uidmap mmdebstrap:mmdebstrap dpkg-deb:dpkg \
+      tcc:tcc gpg:gpg gpg-agent:gpg-agent gpgconf:gpgconf; do
     command -v "${pair%%:*}" >/dev/null || [ -x "/usr/sbin/${pair%%:*}" ] || need "${pair##*:}"
   done
   [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || need debian-archive-keyring  # the seats' image is Debian

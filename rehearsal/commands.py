@@ -80,9 +80,9 @@ def doctor(options: Namespace) -> int:
 
 def problems() -> tuple[type[Exception], ...]:
     """Return the errors whose text is all that a user needs; imported only when one of them may have happened."""
-    from rehearsal import channel, hosts, image, mirrors, network
+    from rehearsal import apt, channel, hosts, image, mirrors, network
 
-    return channel.ChannelError, hosts.HostError, image.ImageError, mirrors.MirrorError, network.NetworkError
+    return apt.AptError, channel.ChannelError, hosts.HostError, image.ImageError, mirrors.MirrorError, network.NetworkError
 
 
 def _already(cidr: str) -> int:

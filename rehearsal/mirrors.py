@@ -1,4 +1,4 @@
-"""The local sources of a rehearsal: a conda channel, the example course in git, plain files, and a page that tells a caller's address.
+"""The local sources of a rehearsal: APT repositories, a conda channel, the example course in git, files, and a page that tells an address.
 
 `prepare` makes their content, `serve` offers it. Both know nothing of EC2: a seat finds them by the address in the class's settings.
 """
@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -20,7 +21,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from rehearsal import channel
+from rehearsal import apt, channel
 
 CACHE = Path("/var/cache/rehearsal/mirrors")
 COURSE = Path(__file__).parents[1] / "examples/hello-course"
@@ -36,12 +37,13 @@ class MirrorError(Exception):
 def prepare(out: Path = CACHE, course: Path = COURSE) -> Path:
     """Bring the content under `out` up to date and return `out`. Quick when nothing changed; a killed run leaves the old content.
 
-    Raises MirrorError, channel.ChannelError.
+    Raises MirrorError, channel.ChannelError, apt.AptError.
     """
     out.mkdir(parents=True, exist_ok=True)
     with locked(out / ".lock"):
         (out / "files").mkdir(exist_ok=True)
         prepare_channel(out / "conda")
+        prepare_apt(out / "apt", out / "apt-keys")
         prepare_course(out / "git/hello-course.git", course)
     return out
 
@@ -55,21 +57,33 @@ def locked(path: Path):
 
 
 def prepare_channel(conda: Path) -> None:
-    """Build the channel beside the old one and swap them, if the recipe is not the one that the old one was built from."""
+    """Bring the conda channel up to date."""
     recipe = Path(channel.__file__).read_bytes() + channel.REQUIREMENTS.read_bytes()
+    rebuild(conda, recipe, lambda new: channel.build(new / "conda-forge"))
+
+
+def prepare_apt(repositories: Path, keys: Path) -> None:
+    """Bring the APT repositories up to date; other keys make other repositories. keys: a folder that is not served."""
+    with apt.Keys(keys) as ring:
+        recipe = apt.recipe() + ring.fingerprint(apt.SIGNER).encode()
+    rebuild(repositories, recipe, lambda new: apt.build(new, keys))
+
+
+def rebuild(folder: Path, recipe: bytes, build: Callable[[Path], None]) -> None:
+    """Build a folder beside the old one and swap them, if the recipe is not the one that the old one was built from."""
     digest = hashlib.sha256(recipe).hexdigest()
-    stamp = conda / "built-from"
+    stamp = folder / "built-from"
     if stamp.is_file() and stamp.read_text() == digest:
         return
-    for rest in conda.parent.glob(".conda-*"):
+    for rest in folder.parent.glob(f".{folder.name}-*"):
         shutil.rmtree(rest)
-    beside = Path(tempfile.mkdtemp(prefix=".conda-", dir=conda.parent))
+    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     beside.chmod(0o755)
-    channel.build(beside / "new/conda-forge")
+    build(beside / "new")
     (beside / "new/built-from").write_text(digest)
-    if conda.exists():
-        conda.rename(beside / "old")
-    (beside / "new").rename(conda)
+    if folder.exists():
+        folder.rename(beside / "old")
+    (beside / "new").rename(folder)
     shutil.rmtree(beside)
 
 
@@ -139,7 +153,7 @@ def serve(path: Path, address: str = ADDRESS, port: int = PORT) -> Server:
 
 
 class Handler(SimpleHTTPRequestHandler):
-    """/checkip, /git/ by git's own server program, and files of /conda/ and /files/."""
+    """/checkip, /git/ by git's own server program, and files of /apt/, /conda/ and /files/."""
 
     root: Path
     protocol_version = "HTTP/1.1"
@@ -168,8 +182,8 @@ class Handler(SimpleHTTPRequestHandler):
         return posixpath.normpath(unquote(urlsplit(self.path).path)).strip("/").split("/")[0]
 
     def send_head(self):
-        """Files lie in two folders; a folder itself has no page."""
-        if self.section() in ("conda", "files"):
+        """Files lie in these folders; a folder itself has no page."""
+        if self.section() in ("apt", "conda", "files"):
             return super().send_head()
         return self.send_error(HTTPStatus.NOT_FOUND)
 
