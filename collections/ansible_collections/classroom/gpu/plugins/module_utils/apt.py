@@ -280,7 +280,7 @@ COMPLAINTS = [
         "The index of {where} is not what its signature covers: it was damaged or altered. Try another mirror",
     ),
     (
-        r"(?:Could not connect to|Unable to connect to|Could not resolve|Connection timed out|Connection failed|failure resolving) '?([^\s']*)",
+        r"((?:Could not|Unable to) connect to \S+|Could not resolve '\S+'|Connection (?:timed out|failed)|Temporary failure resolving '\S+')",
         "{where} cannot be reached ({0}): check the address and this machine's network, then run this again",
     ),
     (
