@@ -1,11 +1,18 @@
 """What a proof compares, when it holds, and what a run of the notebook's cells says."""
 
 import json
+import platform
+from contextlib import nullcontext, redirect_stdout
+from io import StringIO
 
 import pytest
+from ansible_collections.classroom.gpu.plugins.callback import classroom
+from ansible_collections.classroom.gpu.plugins.module_utils import layers
 from ansible_collections.classroom.gpu.plugins.module_utils.jupyter import JupyterError, Output
 from ansible_collections.classroom.gpu.plugins.modules import seat_proof
 
+SEEN = {"gpus": [], "driver": {"installed": "580.126.09", "loaded": ""}, "toolkits": ["12.9.1", "13.0.2"], "cudnn": "9.28.0"}
+STACK = {"driver": "580", "toolkits": ["12.9", "13.0"], "cudnn": "9.28.0.42", "framework": {"name": "tensorflow", "version": "2.21.0"}}
 PARAMS = {
     "seat": "s01",
     "instance_id": "i-1",
@@ -15,6 +22,9 @@ PARAMS = {
     "notebooks": [{"notebook": "a.ipynb", "expect": "Hello"}],
     "course_version": "refs/classroom/course",
     "kernel": "dl_aws",
+    "timeout": 5,
+    "layers": SEEN,
+    "stack": STACK,
 }
 
 
@@ -61,6 +71,8 @@ def test_code_run_apart_leaves_no_name_behind():
         ({"stack_digest": "e"}, False),
         ({"evidence": ["/run/jupyter/started 2.0"]}, False),
         ({"notebooks": [{"notebook": "a.ipynb", "expect": "Bye"}]}, False),
+        ({"layers": SEEN | {"driver": {"installed": "580.173.02", "loaded": ""}}}, False),  # upgraded behind our back
+        ({"layers": dict(reversed(SEEN.items()))}, True),
     ],
 )
 def test_a_proof_holds_while_all_that_it_is_of_stays(change, held):
@@ -78,6 +90,13 @@ def test_times_alone_are_no_change():
     proof = {"proven": True, "checks": [], "seconds": 1.0, "proven_at": "now"}
     assert seat_proof.lasting(proof) == seat_proof.lasting(proof | {"seconds": 2.0, "proven_at": "then"})
     assert seat_proof.lasting(proof) != seat_proof.lasting(proof | {"proven": False})
+
+
+def test_what_the_gpu_proof_measured_is_no_change_and_a_version_is():
+    proof = {"checks": [{"name": "framework", "found": "tensorflow 2.21.0 on CPU (no GPU)", "report": {"seconds": 1}}]}
+    again = {"checks": [proof["checks"][0] | {"report": {"seconds": 2}}]}
+    other = {"checks": [proof["checks"][0] | {"found": "tensorflow 2.22.0 on CPU (no GPU)"}]}
+    assert seat_proof.lasting(proof) == seat_proof.lasting(again) != seat_proof.lasting(other)
 
 
 def test_a_proof_is_written_whole_and_half_a_file_is_no_proof(tmp_path):
@@ -127,3 +146,119 @@ def test_a_kernels_messages_are_understood(kind, content, outcome):
     output = Output()
     output.take(kind, content)
     assert (output.text, output.error, output.idle) == outcome
+
+
+# --- the GPU layers -------------------------------------------------------------------------------------------------------------------
+
+T4 = {"gpus": [{"model": "Tesla T4"}]}
+LOADED = {"driver": {"installed": "580.126.09", "loaded": "580.126.09"}}
+
+
+@pytest.mark.parametrize(
+    ("look", "seen", "stack", "found", "says"),
+    [
+        pytest.param(layers.driver, {}, {}, "580.126.09", "", id="driver, no GPU: need not be loaded"),
+        pytest.param(layers.driver, T4 | LOADED, {}, "580.126.09", "", id="driver at work"),
+        pytest.param(layers.driver, T4, {}, "580.126.09", "Tesla T4: driver 580.126.09 is installed and none is loaded", id="not loaded"),
+        pytest.param(layers.driver, T4 | {"driver": {"installed": "580.173.02", "loaded": "580.126.09"}}, {}, "580.173.02",
+                     "580.173.02 is installed and 580.126.09 is loaded: end the notebooks and run site.yml", id="library ahead of module"),
+        pytest.param(layers.driver, {}, {"driver": "595"}, "580.126.09", "driver 595 is wanted and 580.126.09 is installed", id="branch"),
+        pytest.param(layers.driver, {"driver": {"installed": "", "loaded": ""}}, {}, "none", "580 is wanted and none", id="no driver"),
+        pytest.param(layers.driver, {"driver": {"installed": "", "loaded": ""}}, {"driver": ""}, "none", "", id="no driver wanted"),
+        pytest.param(layers.toolkit, {}, {}, "12.9.1 and 13.0.2", "", id="toolkits"),
+        pytest.param(layers.toolkit, {"toolkits": ["13.0.2"]}, {}, "13.0.2", "CUDA 12.9 is missing", id="a toolkit missing"),
+        pytest.param(layers.toolkit, {}, {"toolkits": []}, "12.9.1 and 13.0.2", "", id="toolkits of another stack do no harm"),
+        pytest.param(layers.toolkit, {"toolkits": ["12.90.1"]}, {"toolkits": ["12.9"]}, "12.90.1", "CUDA 12.9 is missing", id="12.90"),
+        pytest.param(layers.cudnn, {}, {}, "9.28.0", "", id="cuDNN"),
+        pytest.param(layers.cudnn, {"cudnn": "9.20.0"}, {}, "9.20.0", "cuDNN 9.28.0.42 is wanted and 9.20.0 is there", id="other cuDNN"),
+        pytest.param(layers.cudnn, {"cudnn": ""}, {"cudnn": ""}, "none", "", id="no cuDNN wanted"),
+    ],
+)  # fmt: skip
+def test_a_layer_is_what_the_stack_wants_or_says_what_to_do(look, seen, stack, found, says):
+    check = look(SEEN | seen, STACK | stack)
+    assert (check["found"], check["ok"]) == (found, not says)
+    assert says in check["trouble"]
+
+
+TENSORFLOW = {"name": "tensorflow", "version": "2.21.0"}
+ON_CPU = {"gpus": [], "cuda_driver": {}, "framework": TENSORFLOW, "device": "cpu", "verdict": {"ok": True, "sentence": "no GPU: ..."}}
+ON_T4 = ON_CPU | {"gpus": [{}], "cuda_driver": {"devices": [{"name": "Tesla T4"}]}, "device": "gpu:0"}
+IDLE = {"gpus": [{}], "verdict": {"ok": False, "sentence": "there is a GPU, but tensorflow computes on the CPU: why"}}
+
+
+@pytest.mark.parametrize(
+    ("report", "stack", "found", "says"),
+    [
+        pytest.param(ON_CPU, {}, "tensorflow 2.21.0 on CPU (no GPU)", "", id="no GPU"),
+        pytest.param(ON_T4, {}, "tensorflow 2.21.0 on Tesla T4", "", id="GPU"),
+        pytest.param(ON_CPU | IDLE, {}, "tensorflow 2.21.0 on CPU", "computes on the CPU: why", id="GPU not used"),
+        pytest.param({"error": "no", "gpus": [{}], "framework": TENSORFLOW, "verdict": {"ok": False, "sentence": "it fails to compute"}},
+                     {}, "tensorflow 2.21.0 on nothing", "it fails to compute", id="fails"),
+        pytest.param(ON_CPU, {"gpu": "required"}, "tensorflow 2.21.0 on CPU (no GPU)", "this machine shows none", id="GPU gone"),
+        pytest.param(ON_CPU | {"framework": TENSORFLOW | {"version": "2.20.0"}}, {}, "tensorflow 2.20.0 on CPU (no GPU)",
+                     "the stack wants 2.21.0", id="another version"),
+        pytest.param(ON_T4 | {"framework": TENSORFLOW | {"version": "2.21.0+cu130"}}, {}, "tensorflow 2.21.0+cu130 on Tesla T4", "",
+                     id="a build's own suffix"),
+    ],
+)  # fmt: skip
+def test_the_framework_is_the_stacks_and_where_it_must_be(report, stack, found, says):
+    check = layers.framework(report, STACK | stack)
+    assert (check["found"], check["ok"], check["report"]) == (found, not says, report)
+    assert says in check["trouble"]
+
+
+def test_a_framework_that_cannot_be_imported_is_told():
+    trouble = {"ok": False, "sentence": "tensorflow is not installed here"}
+    check = layers.framework({"gpus": [], "cuda_driver": {}, "error": trouble["sentence"], "verdict": trouble}, STACK)
+    assert check["trouble"] == "tensorflow is not installed here"
+    assert check["found"] == "none"
+
+
+class Server:
+    """A seat whose kernel answers with what it is told to, and notes what it ran."""
+
+    def __init__(self, *answers):
+        self.kernel = Kernel(*answers)
+
+    def start(self, name, session):
+        return nullcontext(self.kernel)
+
+
+def test_the_layers_are_checked_in_order_and_the_first_that_is_wrong_ends_it():
+    noisy = f"I0000 log\n\n{json.dumps(ON_CPU)}\nI0000 another"
+    checks = list(seat_proof.examine_layers(Server(noisy), PARAMS))
+    assert [(check["name"], check["ok"]) for check in checks] == [(name, True) for name in ("driver", "toolkit", "cudnn", "framework")]
+    broken = PARAMS | {"layers": SEEN | {"toolkits": []}}
+    with pytest.raises(seat_proof.Unproven, match="CUDA 12.9, 13.0 is missing") as error:
+        list(seat_proof.examine_layers(Server(), broken))
+    assert error.value.check == {"name": "toolkit", "expected": "12.9 and 13.0", "found": "none", "ok": False}
+
+
+def test_a_stack_without_framework_starts_no_kernel():
+    *_, check = seat_proof.examine_layers(Server(), PARAMS | {"stack": {"driver": "580"}})
+    assert check == {"name": "framework", "expected": "none", "found": "none", "ok": True}
+
+
+@pytest.mark.parametrize("answer", [JupyterError("the kernel died"), "Killed", ""])
+def test_a_gpu_proof_that_does_not_end_is_no_proof(answer):
+    with pytest.raises(seat_proof.Unproven, match="the GPU proof of tensorflow did not end"):
+        seat_proof.gpu_report(Server(answer), "tensorflow", PARAMS)
+
+
+def test_what_is_sent_to_the_kernel_is_the_script_and_leaves_no_name_behind():
+    server = Server(json.dumps(ON_CPU))
+    seat_proof.gpu_report(server, "none", PARAMS)
+    namespace, output = {}, StringIO()
+    with redirect_stdout(output):
+        exec(server.kernel.ran[0], namespace)
+    assert set(namespace) == {"__builtins__"}
+    assert seat_proof.reported(output.getvalue())["python"]["version"] == platform.python_version()
+
+
+def test_the_table_tells_layers_by_version():
+    checks = [*({"name": name, "found": "it is"} for name in ("certificate", "login"))]
+    checks += [{"name": "driver", "found": "580.126.09"}, {"name": "toolkit", "found": "12.9.1 and 13.0.2"}]
+    checks += [{"name": "cudnn", "found": "none"}, {"name": "framework", "found": "tensorflow 2.21.0 on Tesla T4"}]
+    proof = {"proven": True, "reused": False, "seconds": 9.04, "url": "https://x:8888/", "checks": checks}
+    told = classroom.row("s01", "x", proof, "", check=False)
+    assert told[2:4] == ("certificate, login, driver 580.126.09, CUDA 12.9.1 and 13.0.2, tensorflow 2.21.0 on Tesla T4", "9.0")

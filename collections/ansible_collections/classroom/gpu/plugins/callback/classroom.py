@@ -15,6 +15,8 @@ description:
   - Refuses, with exit status 4 and before anything is attempted, a bad CLASSROOM, C(--limit), and C(-e) names that nothing reads.
 """
 
+LAYERS = {"driver": "driver {}", "toolkit": "CUDA {}", "cudnn": "cuDNN {}", "framework": "{}"}
+
 
 def table(rows: list[tuple[str, ...]]) -> list[str]:
     """Align rows of text in columns."""
@@ -30,9 +32,14 @@ def row(seat: str, address: str, proof: dict | None, trouble: str, check: bool) 
     if not proof or not proof["proven"]:
         sentence = f"NOT PROVEN: {first_line(proof['msg'])}" if proof else "not proven"
         return seat, address, "would be proven" if check else sentence, "", again
-    names = ", ".join(check["name"] for check in proof["checks"])
+    names = ", ".join(filter(None, map(told, proof["checks"])))
     holds = "earlier proof holds: " if proof["reused"] else ""
     return seat, address, holds + names, f"{proof['seconds']:.1f}", f"open {proof['url']}"
+
+
+def told(check: dict) -> str:
+    """Return a check that passed as the table tells it: a GPU layer by its version, one that the stack has none of not at all."""
+    return LAYERS.get(check["name"], check["name"]).format(check["found"]) if check["found"] != "none" else ""
 
 
 def first_line(text: object) -> str:

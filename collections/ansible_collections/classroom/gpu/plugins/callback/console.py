@@ -14,7 +14,7 @@ extends_documentation_fragment: [default_callback, result_format_callback]
 
 PREFLIGHT = "classroom.gpu.ec2_preflight"
 # Tasks that fail with a sentence: ours, written for the organiser, and EC2's own. Everything else fails with all that Ansible knows.
-SENTENCES = (PREFLIGHT, "ansible.builtin.assert", "ansible.builtin.fail", "amazon.aws.")
+SENTENCES = (PREFLIGHT, "classroom.gpu.apt_set", "ansible.builtin.assert", "ansible.builtin.fail", "amazon.aws.")
 
 
 class CallbackModule(default.CallbackModule):

@@ -9,6 +9,7 @@ short_description: Prove from outside that a seat runs the course's notebooks
 description:
   - Runs on the controller. Logs in to the seat's Jupyter over HTTPS with the seat's password, trusting the class's CA alone, and runs
     each notebook as the course has it at its commit, in a kernel of its own and in a copy of the course that is deleted afterwards.
+  - Before that it holds the seat's GPU layers against the stack, and lets the framework show in the same kernel what it computes on.
   - The outcome is written to C(seats/SEAT/proof.json) in the class's folder. It holds, and nothing is run again, while the instance, its
     boot, the stack and what was seen of the seat stay the same.
   - A seat that is not proven is an outcome, not a failure of the module, so that the other seats are proven in the same run.
@@ -50,6 +51,14 @@ options:
   stack_digest:
     description: Digest of the stack's files, as the filter P(classroom.gpu.stack_digest#filter) makes it.
     type: str
+    required: true
+  layers:
+    description: What M(classroom.gpu.gpu_info) saw on the seat. A proof holds only while that stays the same.
+    type: dict
+    required: true
+  stack:
+    description: The stack's C(stack.yml), of which C(driver), C(toolkits), C(cudnn), C(framework) and C(gpu) are read.
+    type: dict
     required: true
   kernel:
     description: Name of the kernel.
@@ -100,6 +109,8 @@ EXAMPLES = r"""
     instance_id: i-0123456789abcdef0
     boot_id: 9d0c7a52-1111-4222-8333-1234567890ab
     stack_digest: 8b1a9953c4611296a827abf8c47804d7
+    layers: "{{ classroom_layers }}"  # registered from classroom.gpu.gpu_info on the seat
+    stack: {driver: "580", framework: {name: tensorflow, version: 2.21.0}}
     course_dir: /home/ubuntu/dl_tutorial
     notebooks: [{notebook: code/hello_tensorflow.ipynb, expect: "Hello, TensorFlow!"}]
   delegate_to: localhost
@@ -132,7 +143,7 @@ seconds:
   returned: always
   type: float
 checks:
-  description: What was checked, each with name, expected, found and ok.
+  description: What was checked, each with name, expected, found and ok; C(framework) also with the GPU proof's report.
   returned: always
   type: list
   elements: dict
@@ -142,6 +153,7 @@ msg:
   type: str
 """
 
+import inspect
 import json
 import os
 import time
@@ -153,11 +165,12 @@ from hashlib import sha256
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.classroom.gpu.plugins.module_utils import gpu_proof, layers
 from ansible_collections.classroom.gpu.plugins.module_utils.jupyter import REPLY, Jupyter, JupyterError, Kernel, requests, websocket
 from ansible_collections.classroom.gpu.plugins.module_utils.password import seat_password
 
 SESSION = "proof of this seat"
-TIMES = ("proven_at", "seconds")
+MEASURED = ("proven_at", "seconds", "report")  # what differs from one proof to the next although nothing changed
 
 # Runs in the kernel, in a namespace of its own so that a notebook finds none of it. The student's files are neither read nor written.
 COPY_COURSE = """
@@ -175,15 +188,17 @@ os.chdir(os.path.join(copy, os.path.dirname(notebook)))
 print(json.dumps({"copy": copy, "notebook": cells}))
 """
 DELETE_COPY = "import os, shutil; os.chdir('/'); shutil.rmtree(copy)"
+# One write, on a line of its own: what libraries log may come at any moment.
+PROVE_GPU = "\nsys.stdout.write('\\n' + json.dumps(examine(wanted)) + '\\n')"
 
 
 class Unproven(Exception):
     """A check that found something else than expected: its name, both, and the sentence for the table."""
 
-    def __init__(self, name: str, expected: str, found: str) -> None:
-        """Keep the check; the sentence is what was found."""
-        super().__init__(found)
-        self.check = {"name": name, "expected": expected, "found": found, "ok": False}
+    def __init__(self, name: str, expected: str, found: str, sentence: str = "", **more: object) -> None:
+        """Keep the check; the sentence is what was found, where nothing says it better."""
+        super().__init__(sentence or found)
+        self.check = {"name": name, "expected": expected, "found": found} | more | {"ok": False}
 
 
 def passed(name: str, expected: str, found: str) -> dict:
@@ -213,9 +228,11 @@ def tail(output: str) -> str:
     return lines[-1][:120] if lines else "nothing"
 
 
-def lasting(proof: dict) -> dict:
-    """Return a proof without its times."""
-    return {key: value for key, value in proof.items() if key not in TIMES}
+def lasting(value: object) -> object:
+    """Return a proof without what is measured anew each time, at any depth."""
+    if isinstance(value, dict):
+        return {key: lasting(inner) for key, inner in value.items() if key not in MEASURED}
+    return [lasting(inner) for inner in value] if isinstance(value, list) else value
 
 
 def holds(proof: dict, identity: dict) -> bool:
@@ -275,6 +292,44 @@ def run_notebook(kernel: Kernel, wanted: dict, params: dict) -> dict:
     return passed(name, expect, expect)
 
 
+def reported(output: str) -> dict:
+    """Return the report of the GPU proof among everything that a kernel printed; raise ValueError where there is none."""
+    for line in output.splitlines():
+        with suppress(ValueError):
+            report = json.loads(line)
+            if isinstance(report, dict) and "verdict" in report:
+                return report
+    raise ValueError(f"it printed no report; its last line was '{tail(output)}'")
+
+
+def gpu_report(server: Jupyter, wanted: str, params: dict) -> dict:
+    """Run the GPU proof in a kernel of its own and return its report."""
+    code = apart(inspect.getsource(gpu_proof) + PROVE_GPU, __name__="gpu_proof", wanted=wanted)
+    try:
+        with server.start(params["kernel"], SESSION) as kernel:
+            return reported(kernel.run(code, params["timeout"]))
+    except (JupyterError, ValueError) as error:
+        raise Unproven("framework", wanted, f"the GPU proof of {wanted} did not end: {error}") from error
+
+
+def layer_checks(server: Jupyter, params: dict) -> Iterator[dict]:
+    """Yield a check for each GPU layer: cheap ones first, then the framework at work where the stack has one."""
+    seen, stack = params["layers"], params["stack"]
+    for look in (layers.driver, layers.toolkit, layers.cudnn):
+        yield look(seen, stack)
+    wanted = layers.wanted_framework(stack)
+    yield layers.checked("framework", "", "") if wanted == "none" else layers.framework(gpu_report(server, wanted, params), stack)
+
+
+def examine_layers(server: Jupyter, params: dict) -> Iterator[dict]:
+    """Yield each GPU layer that is as the stack wants it; raise Unproven at the first that is not."""
+    for check in layer_checks(server, params):
+        trouble = check.pop("trouble")
+        if trouble:
+            raise Unproven(**check, sentence=trouble)
+        yield check
+
+
 def open_door(server: Jupyter, params: dict) -> Iterator[dict]:
     """Check that the seat's own password opens the seat, and nothing less does."""
     status = server.closed()
@@ -292,6 +347,7 @@ def examine(server: Jupyter, params: dict) -> Iterator[dict]:
     kernels = sorted(server.api("GET", "kernelspecs")["kernelspecs"])
     if params["kernel"] not in kernels:
         raise Unproven("kernel", params["kernel"], f"no kernel '{params['kernel']}' is offered, only {', '.join(kernels) or 'none at all'}")
+    yield from examine_layers(server, params)
     for wanted in params["notebooks"]:
         with server.start(params["kernel"], SESSION) as kernel:
             yield run_notebook(kernel, wanted, params)
@@ -330,6 +386,8 @@ ARGUMENTS = {
     "boot_id": {"type": "str", "required": True},
     "evidence": {"type": "list", "elements": "str", "default": []},
     "stack_digest": {"type": "str", "required": True},
+    "layers": {"type": "dict", "required": True},
+    "stack": {"type": "dict", "required": True},
     "kernel": {"type": "str", "default": "dl_aws"},
     "course_dir": {"type": "str", "required": True},
     "course_version": {"type": "str", "default": "refs/classroom/course"},
@@ -346,7 +404,7 @@ ARGUMENTS = {
 
 def identity_of(params: dict) -> dict:
     """Return what a proof is a proof of: this instance, this boot, this stack, and the seat and the course as they were."""
-    proved = json.dumps([params[key] for key in ("notebooks", "course_version", "kernel")], sort_keys=True)
+    proved = json.dumps([params[key] for key in ("notebooks", "course_version", "kernel", "layers", "stack")], sort_keys=True)
     seen = sha256("\n".join([proved, *sorted(params["evidence"])]).encode()).hexdigest()
     return {key: params[key] for key in ("seat", "instance_id", "boot_id", "stack_digest")} | {"evidence": seen}
 
