@@ -16,8 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
 from pathlib import Path
 
-from rehearsal import apt_packages
-from rehearsal.apt_packages import Compiled, Link, Package
+from rehearsal import apt_packages, stand_ins
+from rehearsal.apt_packages import Package
+from rehearsal.stand_ins import Compiled, Link
 
 KEY = "3bf863cc.pub"  # NVIDIA names its key so, after the end of its fingerprint
 SIGNER, STRANGER = "Stand-in for NVIDIA's cudatools", "Somebody else"
@@ -27,7 +28,6 @@ TAMPERED = ("libcuda1_", "cuda-nvcc-", "libcudnn9-cuda-")  # one package of each
 BEFORE, AFTER = b"Stand-in for", b"Tampered: fo"  # same length: the package still unpacks, only its checksum tells
 URL = "http://198.19.0.1:8080/apt/good/compute/cuda/repos/{}/x86_64/"
 TIMEOUT = 60  # seconds for one program
-NEEDED = {"tcc": "tcc", "gpg": "gpg", "gpg-agent": "gpg-agent", "dpkg-deb": "dpkg"}  # program: Debian's package
 DATE = "1700000000"  # seconds since 1970, fixed: the same package is the same bytes everywhere
 
 
@@ -37,7 +37,7 @@ class AptError(Exception):
 
 def recipe() -> bytes:
     """All that decides what is built, but for the keys."""
-    return Path(__file__).read_bytes() + Path(apt_packages.__file__).read_bytes()
+    return b"".join(Path(file).read_bytes() for file in (__file__, apt_packages.__file__, stand_ins.__file__))
 
 
 def build(out: Path, keys: Path) -> None:
@@ -133,9 +133,10 @@ def deb(file: Path, package: Package) -> None:
     tree = file.parent / package.name
     (tree / "DEBIAN").mkdir(parents=True)
     write(tree / "DEBIAN/control", package.control)
-    conffiles = "".join(f"/{path}\n" for path in package.files if path.startswith("etc/"))
-    members = {f"DEBIAN/{name}": script for name, script in package.scripts.items()} | dict(package.files)
-    for path, content in (members | ({"DEBIAN/conffiles": conffiles} if conffiles else {})).items():
+    write(tree / "DEBIAN/conffiles", "".join(f"/{path}\n" for path in package.contents.files if path.startswith("etc/")))
+    for name, script in package.contents.scripts.items():
+        write(tree / "DEBIAN" / name, script)
+    for path, content in package.contents.files.items():
         write(tree / path, content)
     for folder in (path for path in tree.rglob("*") if path.is_dir() and not path.is_symlink()):
         folder.chmod(0o755)
