@@ -11,7 +11,9 @@ from ansible_collections.classroom.gpu.plugins.module_utils import layers
 from ansible_collections.classroom.gpu.plugins.module_utils.jupyter import JupyterError, Output
 from ansible_collections.classroom.gpu.plugins.modules import seat_proof
 
-SEEN = {"gpus": [], "driver": {"installed": "580.126.09", "loaded": ""}, "toolkits": ["12.9.1", "13.0.2"], "cudnn": "9.28.0"}
+KERNEL = {"version": "6.1.0-56", "next_boot": True, "module": {"version": "580.126.09"}}
+INSTALLED = {"installed": "580.126.09", "loaded": ""}
+SEEN = {"gpus": [], "kernels": [KERNEL], "driver": INSTALLED, "toolkits": ["12.9.1", "13.0.2"], "cudnn": "9.28.0"}
 STACK = {"driver": "580", "toolkits": ["12.9", "13.0"], "cudnn": "9.28.0.42", "framework": {"name": "tensorflow", "version": "2.21.0"}}
 PARAMS = {
     "seat": "s01",
@@ -72,7 +74,8 @@ def test_code_run_apart_leaves_no_name_behind():
         ({"evidence": ["/run/jupyter/started 2.0"]}, False),
         ({"notebooks": [{"notebook": "a.ipynb", "expect": "Bye"}]}, False),
         ({"layers": SEEN | {"driver": {"installed": "580.173.02", "loaded": ""}}}, False),  # upgraded behind our back
-        ({"layers": dict(reversed(SEEN.items()))}, True),
+        ({"layers": SEEN | {"kernels": [KERNEL | {"version": "6.1.0-57-cloud-amd64"}]}}, False),
+        ({"layers": {**dict(reversed(SEEN.items())), "invocation": {}, "warnings": ["..."]}}, True),
     ],
 )
 def test_a_proof_holds_while_all_that_it_is_of_stays(change, held):
@@ -150,7 +153,7 @@ def test_a_kernels_messages_are_understood(kind, content, outcome):
 
 # --- the GPU layers -------------------------------------------------------------------------------------------------------------------
 
-T4 = {"gpus": [{"model": "Tesla T4"}]}
+T4 = {"gpus": [{"model": "T4"}]}
 LOADED = {"driver": {"installed": "580.126.09", "loaded": "580.126.09"}}
 
 
@@ -159,7 +162,11 @@ LOADED = {"driver": {"installed": "580.126.09", "loaded": "580.126.09"}}
     [
         pytest.param(layers.driver, {}, {}, "580.126.09", "", id="driver, no GPU: need not be loaded"),
         pytest.param(layers.driver, T4 | LOADED, {}, "580.126.09", "", id="driver at work"),
-        pytest.param(layers.driver, T4, {}, "580.126.09", "Tesla T4: driver 580.126.09 is installed and none is loaded", id="not loaded"),
+        pytest.param(layers.driver, T4, {}, "580.126.09", "the T4 is idle, as driver 580.126.09 is installed and none is", id="not loaded"),
+        pytest.param(layers.driver, T4 | {"reason": "nouveau has it"}, {}, "580.126.09", "idle, as nouveau has it: end", id="reason"),
+        pytest.param(layers.driver, {"kernels": [KERNEL | {"module": None}]}, {}, "580.126.09", "boots next, has no module", id="boot"),
+        pytest.param(layers.driver, {"kernels": [KERNEL | {"next_boot": False, "module": None}]}, {}, "580.126.09", "", id="old kernel"),
+        pytest.param(layers.driver, {"kernels": []}, {}, "580.126.09", "", id="no kernel of its own"),
         pytest.param(layers.driver, T4 | {"driver": {"installed": "580.173.02", "loaded": "580.126.09"}}, {}, "580.173.02",
                      "580.173.02 is installed and 580.126.09 is loaded: end the notebooks and run site.yml", id="library ahead of module"),
         pytest.param(layers.driver, {}, {"driver": "595"}, "580.126.09", "driver 595 is wanted and 580.126.09 is installed", id="branch"),
@@ -189,6 +196,7 @@ IDLE = {"gpus": [{}], "verdict": {"ok": False, "sentence": "there is a GPU, but 
 @pytest.mark.parametrize(
     ("report", "stack", "found", "says"),
     [
+        pytest.param(ON_CPU | {"seen": T4}, {}, "tensorflow 2.21.0 on CPU (no GPU)", "the notebooks do not see the T4", id="GPU hidden"),
         pytest.param(ON_CPU, {}, "tensorflow 2.21.0 on CPU (no GPU)", "", id="no GPU"),
         pytest.param(ON_T4, {}, "tensorflow 2.21.0 on Tesla T4", "", id="GPU"),
         pytest.param(ON_CPU | IDLE, {}, "tensorflow 2.21.0 on CPU", "computes on the CPU: why", id="GPU not used"),
@@ -202,14 +210,14 @@ IDLE = {"gpus": [{}], "verdict": {"ok": False, "sentence": "there is a GPU, but 
     ],
 )  # fmt: skip
 def test_the_framework_is_the_stacks_and_where_it_must_be(report, stack, found, says):
-    check = layers.framework(report, STACK | stack)
+    check = layers.framework(report, SEEN | report.get("seen", {}), STACK | stack)
     assert (check["found"], check["ok"], check["report"]) == (found, not says, report)
     assert says in check["trouble"]
 
 
 def test_a_framework_that_cannot_be_imported_is_told():
     trouble = {"ok": False, "sentence": "tensorflow is not installed here"}
-    check = layers.framework({"gpus": [], "cuda_driver": {}, "error": trouble["sentence"], "verdict": trouble}, STACK)
+    check = layers.framework({"gpus": [], "cuda_driver": {}, "error": trouble["sentence"], "verdict": trouble}, SEEN, STACK)
     assert check["trouble"] == "tensorflow is not installed here"
     assert check["found"] == "none"
 

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+# What M(classroom.gpu.gpu_info) tells that a proof is a proof of: all but what differs with how it was asked.
+FACTS = ("gpus", "kernels", "running", "driver", "nouveau", "secure_boot", "toolkits", "cudnn")
+
+
+def facts(seen: dict) -> dict:
+    """Return what was seen of the layers, without what Ansible adds to a result."""
+    return {key: seen[key] for key in FACTS if key in seen}
+
 
 def same_version(wanted: str, found: str) -> bool:
     """Tell whether two versions agree as far as both are told: 580 and 580.126.09 do, 9.28.0.42 and 9.28.0 too."""
@@ -14,15 +22,31 @@ def checked(name: str, expected: str, found: str, trouble: str = "") -> dict:
     return {"name": name, "expected": expected or "none", "found": found or "none", "ok": not trouble, "trouble": trouble}
 
 
+def at_boot(seen: dict) -> str:
+    """Return what keeps the driver from the kernel that boots next, or nothing; a container has none of its own."""
+    installed = seen["driver"]["installed"]
+    for kernel in seen["kernels"]:
+        if kernel["next_boot"] and (kernel["module"] or {}).get("version") != installed:
+            return f"kernel {kernel['version']}, which boots next, has no module of driver {installed}: run site.yml, which builds it"
+    return ""
+
+
+def not_loaded(seen: dict) -> str:
+    """Return what keeps the driver from the GPU that the machine has, or nothing."""
+    installed, loaded = seen["driver"]["installed"], seen["driver"]["loaded"]
+    if not seen["gpus"] or installed == loaded:
+        return ""
+    reason = seen.get("reason") or f"driver {installed} is installed and {loaded or 'none'} is loaded"
+    return f"the {seen['gpus'][0]['model']} is idle, as {reason}: end the notebooks and run site.yml, which loads the driver or reboots"
+
+
 def driver(seen: dict, stack: dict) -> dict:
-    """Check that the stack's driver branch is installed and, where a GPU is, at work."""
-    wanted, installed, loaded = stack.get("driver") or "", seen["driver"]["installed"], seen["driver"]["loaded"]
-    trouble = ""
+    """Check that the stack's driver branch is installed, fits the next boot's kernel and, where a GPU is, is at work."""
+    wanted, installed = stack.get("driver") or "", seen["driver"]["installed"]
     if wanted and not same_version(wanted, installed):
         trouble = f"NVIDIA driver {wanted} is wanted and {installed or 'none'} is installed: run site.yml, which installs it"
-    elif seen["gpus"] and installed != loaded:
-        mend = "end the notebooks and run site.yml, which loads it or reboots"
-        trouble = f"{seen['gpus'][0].get('model') or 'the GPU'}: driver {installed} is installed and {loaded or 'none'} is loaded: {mend}"
+    else:
+        trouble = (not_loaded(seen) or at_boot(seen)) if wanted else ""
     return checked("driver", f"{wanted}, loaded" if wanted and seen["gpus"] else wanted, installed, trouble)
 
 
@@ -55,15 +79,27 @@ def place(report: dict) -> str:
     return (report["cuda_driver"].get("devices") or [{"name": "the GPU"}])[0]["name"]
 
 
-def framework(report: dict, stack: dict) -> dict:
+def misplaced(report: dict, seen: dict, stack: dict) -> str:
+    """Return why a framework that does its work on the CPU must not, or nothing."""
+    if report["device"] != "cpu":
+        return ""
+    if seen["gpus"]:
+        return f"the notebooks do not see the {seen['gpus'][0]['model']} that the machine has: run site.yml with -e interrupt=true"
+    return "the stack needs a GPU, and this machine shows none: end this seat, and site.yml launches another" if needs_gpu(stack) else ""
+
+
+def needs_gpu(stack: dict) -> bool:
+    """Tell whether a stack is of no use without a GPU."""
+    return stack.get("gpu") == "required"
+
+
+def framework(report: dict, seen: dict, stack: dict) -> dict:
     """Check the framework by the GPU proof's report: the stack's version, and on the GPU where one is or must be."""
-    wanted, facts = stack["framework"], report.get("framework")
-    found = f"{facts['name']} {facts['version']} on {place(report)}" if facts else ""
+    wanted, told = stack["framework"], report.get("framework")
     trouble = "" if report["verdict"]["ok"] else report["verdict"]["sentence"]
-    if not trouble and not same_version(wanted["version"], facts["version"]):
-        trouble = f"{facts['version']} of {facts['name']} is here, and the stack wants {wanted['version']}: run site.yml, which installs it"
-    if not trouble and stack.get("gpu") == "required" and report["device"] == "cpu":
-        trouble = "the stack needs a GPU, and this machine shows none: end this seat, and site.yml launches another"
-    where = "the GPU" if report["gpus"] or stack.get("gpu") == "required" else "CPU (no GPU)"
-    outcome = checked("framework", f"{wanted['name']} {wanted['version']} on {where}", found, trouble)
-    return outcome | {"report": report}
+    if not trouble and not same_version(wanted["version"], told["version"]):
+        trouble = f"{told['name']} {told['version']} is installed, and the stack wants {wanted['version']}: run site.yml, which installs it"
+    where = "the GPU" if seen["gpus"] or needs_gpu(stack) else "CPU (no GPU)"
+    found = f"{told['name']} {told['version']} on {place(report)}" if told else ""
+    trouble = trouble or misplaced(report, seen, stack)
+    return checked("framework", f"{wanted['name']} {wanted['version']} on {where}", found, trouble) | {"report": report}

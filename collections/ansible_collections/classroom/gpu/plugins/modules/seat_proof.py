@@ -318,7 +318,7 @@ def layer_checks(server: Jupyter, params: dict) -> Iterator[dict]:
     for look in (layers.driver, layers.toolkit, layers.cudnn):
         yield look(seen, stack)
     wanted = layers.wanted_framework(stack)
-    yield layers.checked("framework", "", "") if wanted == "none" else layers.framework(gpu_report(server, wanted, params), stack)
+    yield layers.checked("framework", "", "") if wanted == "none" else layers.framework(gpu_report(server, wanted, params), seen, stack)
 
 
 def examine_layers(server: Jupyter, params: dict) -> Iterator[dict]:
@@ -404,7 +404,8 @@ ARGUMENTS = {
 
 def identity_of(params: dict) -> dict:
     """Return what a proof is a proof of: this instance, this boot, this stack, and the seat and the course as they were."""
-    proved = json.dumps([params[key] for key in ("notebooks", "course_version", "kernel", "layers", "stack")], sort_keys=True)
+    wanted = [params[key] for key in ("notebooks", "course_version", "kernel", "stack")]
+    proved = json.dumps([*wanted, layers.facts(params["layers"])], sort_keys=True)
     seen = sha256("\n".join([proved, *sorted(params["evidence"])]).encode()).hexdigest()
     return {key: params[key] for key in ("seat", "instance_id", "boot_id", "stack_digest")} | {"evidence": seen}
 
