@@ -107,10 +107,11 @@ def ubuntu_driver(upstream: str) -> list[Package]:
     """The driver's packages of one version: libnvidia-compute-580, but libnvidia-compute from 590 on. Only one branch can be installed."""
     branch = upstream.split(".")[0]
     b, version = (f"-{branch}", f"{upstream}-0ubuntu1") if int(branch) < NO_SUFFIX else ("", f"{upstream}-1ubuntu1")
-    same = f"(= {version})"
+    same, suffixed = f"(= {version})", sorted({one.split(".")[0] for one in DRIVERS if int(one.split(".")[0]) < NO_SUFFIX})
 
     def part(base: str, what: str, depends: str = "", contents: Contents = NOTHING) -> Package:
-        return Package(f"{base}{b}", version, what, depends, contents, one_of=base if b else "")
+        others = "" if b else ", ".join(f"{base}-{branch}" for branch in suffixed)
+        return Package(f"{base}{b}", version, what, depends, contents, one_of=base if b else "", conflicts=others)
 
     def modules(flavour: str, what: str) -> list[Package]:
         dkms, source = f"nvidia-dkms{b}{flavour}", f"nvidia-kernel-source{b}{flavour}"
