@@ -545,7 +545,7 @@ class AptSet:
     def arguments(self, stage: Stage, found: dict, todo: apt.Work, wanted: apt.Wanted) -> list[str]:
         """What APT is asked for: packages to install, and with a dash those to purge."""
         asked = [name for name in wanted.packages if wanted.version or name in todo.missing]
-        asked += [name for name in wanted.unpinned if name in todo.missing]
+        asked += [name for name in todo.missing if name in wanted.unpinned or (name not in wanted.packages and wanted.covers(name))]
         have = stage.versions([*asked, *apt.extras(found, wanted, todo.stray)])
         for name in asked:
             self.require(stage, name, have.get(name, []), wanted, found)
@@ -565,8 +565,10 @@ class AptSet:
         lacks = f"{where} {'has' if self.source else 'have'} no {name}{f' of version {version}' if version else ''}"
         pattern = self.choices["pattern"] if self.choices else ""
         choices = apt.chosen(stage.run("apt-cache", "pkgnames")[1].split(), pattern) if pattern else []
-        there = f"{self.choices['what']} {', '.join(choices)}" if choices else ", ".join(versions)
-        raise Unsolved(stage.excuse or f"{lacks}; {f'choose from what it has: {there}' if there else 'check the name and the address'}")
+        there = [f"{self.choices['what']} {', '.join(choices)}"] if choices else []
+        there += [f"{name} {', '.join(versions)}"] if versions else []
+        advice = f"choose from what it has: {'; '.join(there)}" if there else "check the name and the address"
+        raise Unsolved(stage.excuse or f"{lacks}; {advice}")
 
     def remove(self, found: dict) -> dict:
         """Purge the set and its pin."""
@@ -610,7 +612,7 @@ class AptSet:
             said += [f"{name} was gone or damaged: installed again" for name in todo.missing]
             said += [f"{name} had version {found[name].version}: brought to {version(after, name)}" for name in todo.misplaced]
             said += [f"{name} does not belong beside the set: purged" for name in todo.stray]
-            said += [f"the hold of {' '.join(todo.unheld)} was gone: put back"] if todo.unheld else []
+            said += [f"The hold of {' '.join(todo.unheld)} was gone: put back"] if todo.unheld else []
         return said
 
     def result(self, changed: bool, found: dict, after: dict, files: list[File], todo: apt.Work) -> dict:
@@ -660,7 +662,7 @@ def main() -> None:
     except Failed as error:
         module.fail_json(msg=f"{error}. {module.params['name']} is incomplete: the next run goes on from here.")
     for said in result["mended"]:
-        module.warn(f"{said[0].upper()}{said[1:]}.")
+        module.warn(f"{said}.")
     module.exit_json(**result)
 
 
