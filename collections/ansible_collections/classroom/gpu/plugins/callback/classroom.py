@@ -45,7 +45,7 @@ def told(check: dict) -> str:
 def first_line(text: object) -> str:
     """Return the beginning of a message, short enough for a table."""
     line = (str(text).strip().splitlines() or [""])[0]
-    return line if len(line) <= 100 else line[:97] + "..."
+    return line if len(line) <= 160 else line[:157] + "..."
 
 
 class CallbackModule(CallbackBase):

@@ -37,7 +37,7 @@ def not_loaded(seen: dict) -> str:
     if not seen["gpus"] or installed == loaded:
         return ""
     reason = seen.get("reason") or f"driver {installed} is installed and {loaded or 'none'} is loaded"
-    return f"the {seen['gpus'][0]['model']} is idle, as {reason}: end the notebooks and run site.yml, which loads the driver or reboots"
+    return f"the {seen['gpus'][0]['model']} is idle, as {reason}; site.yml loads the driver or reboots"
 
 
 def driver(seen: dict, stack: dict) -> dict:

@@ -324,10 +324,9 @@ def layer_checks(server: Jupyter, params: dict) -> Iterator[dict]:
 def examine_layers(server: Jupyter, params: dict) -> Iterator[dict]:
     """Yield each GPU layer that is as the stack wants it; raise Unproven at the first that is not."""
     for check in layer_checks(server, params):
-        trouble = check.pop("trouble")
-        if trouble:
-            raise Unproven(**check, sentence=trouble)
-        yield check
+        if check["trouble"]:
+            raise Unproven(**check, sentence=check["trouble"])
+        yield {key: value for key, value in check.items() if key != "trouble"}
 
 
 def open_door(server: Jupyter, params: dict) -> Iterator[dict]:
