@@ -10,6 +10,7 @@ from pathlib import Path
 import boto3
 
 ROOT = Path(__file__).parents[2]
+TASK = re.compile(r"^TASK \[(?:(\w+) : )?(.+)\] \*+$", re.M)
 RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.M)
 
 
@@ -28,6 +29,13 @@ class Run:
     @property
     def tasks(self) -> dict[str, int]:
         return {host: int(ok) for host, ok, _, _, _ in RECAP.findall(self.output)}
+
+    def executed(self, host: str, roles: set[str]) -> list[str]:
+        """Tasks of some roles that were run on a host, each with its role; a skipped one is not printed."""
+        parts = TASK.split(self.output)
+        tasks = zip(parts[1::3], parts[2::3], parts[3::3], strict=True)
+        ran = re.compile(rf"^(?:(?:ok|changed): \[{host}[\] ]|included: .* for .*\b{host}\b)", re.M)
+        return [f"{role}: {name}" for role, name, what in tasks if role in roles and ran.search(what)]
 
 
 @dataclass

@@ -9,6 +9,8 @@ import os
 import re
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import requests
@@ -18,12 +20,13 @@ from tests.rehearsal.organiser import ROOT, Classroom, Run, tags
 
 FIGURES: dict[str, dict] = {}
 WANTED = {"s01", "s02"}
+GPU_ROLES = {"nvidia_driver", "cuda", "cudnn"}
 NOTHING = {"instances": [], "volumes": [], "keys": [], "groups": []}
 
 
-def note(name: str, run: Run) -> None:
+def note(name: str, run: Run, **more: object) -> None:
     """Keep a run's figures for docs/rehearsal.md."""
-    FIGURES[name] = {"seconds": round(run.seconds, 1), "tasks": run.tasks, "changed": run.changed}
+    FIGURES[name] = {"seconds": round(run.seconds, 1), "tasks": run.tasks, "changed": run.changed} | more
     results = ROOT / "test-results"
     results.mkdir(exist_ok=True)
     (results / "story.json").write_text(json.dumps(FIGURES, indent=1) + "\n")
@@ -80,6 +83,26 @@ def test_first_run_proves_every_seat(classroom: Classroom) -> None:
         assert classroom.instances()[seat]["PublicIpAddress"] in run.output
 
 
+LAYERS = {
+    "driver": r"580\.\d+\.\d+",
+    "toolkit": r"12\.9(\.\d+)? and 13\.0(\.\d+)?",
+    "cudnn": r"9\.28\.0",
+    "framework": r"tensorflow 2\.\d+\.\d+ on CPU \(no GPU\)",
+}
+
+
+def test_the_proof_and_the_table_tell_the_gpu_layers(classroom: Classroom) -> None:
+    table = classroom.play("site.yml").output.rpartition("SEATS ***")[2]
+    for seat in WANTED:
+        found = {check["name"]: check for check in classroom.proof(seat)["checks"]}
+        assert {name: True for name in LAYERS} == {name: bool(re.fullmatch(LAYERS[name], found[name]["found"])) for name in LAYERS}
+        report = found["framework"]["report"]
+        assert report["verdict"] == {"ok": True, "sentence": "no GPU: framework on CPU"}
+        assert {report["device"], report["training"]["device"], *(one["device"] for one in report["product"].values())} == {"cpu"}
+        told = next(line for line in table.splitlines() if line.startswith(seat))
+        assert re.search(", ".join(("driver {driver}", "CUDA {toolkit}", "cuDNN {cudnn}", "{framework}")).format(**LAYERS), told)
+
+
 def test_machines_are_made_as_promised(classroom: Classroom) -> None:
     volumes = {volume["VolumeId"]: volume for volume in classroom.client("ec2").describe_volumes()["Volumes"]}
     for seat, instance in classroom.instances().items():
@@ -95,6 +118,51 @@ def test_check_then_second_run_change_nothing(classroom: Classroom) -> None:
     for name, arguments in (("check", ["--check"]), ("second", [])):
         run = succeed(name, classroom.play("site.yml", *arguments))
         assert run.changed == {"localhost": 0, "s01": 0, "s02": 0}
+
+
+# Counts how often anything opens APT's cache, a line each after the first.
+WATCH = """
+import ctypes, os, struct
+libc = ctypes.CDLL(None)
+watch = libc.inotify_init()
+libc.inotify_add_watch(watch, b"/var/cache/apt", 0x20)  # IN_OPEN
+print("ready", flush=True)
+while events := os.read(watch, 65536):
+    while events:
+        end = 16 + struct.unpack_from("iIII", events)[3]
+        if events[16:end].rstrip(b"\\0") == b"pkgcache.bin":
+            print("read", flush=True)
+        events = events[end:]
+"""
+WATCHED = "systemd-run --quiet --collect --unit apt-reads -p StandardOutput=append:/run/apt-reads python3 /run/watch.py"
+WAIT = "timeout 10 sh -c 'until test -s /run/apt-reads; do sleep 0.1; done'"
+
+
+@contextmanager
+def apt_reads(classroom: Classroom, seat: str) -> Iterator[list[int]]:
+    """Yield a list, which holds at the end how often APT's cache was read meanwhile."""
+    counted: list[int] = []
+    begun = classroom.ssh(seat, f"sudo tee /run/watch.py >/dev/null && sudo rm -f /run/apt-reads && sudo {WATCHED} && {WAIT}", WATCH)
+    assert begun.returncode == 0, begun.stderr
+    try:
+        yield counted
+    finally:
+        ended = classroom.ssh(seat, "sudo systemctl stop apt-reads; wc -l < /run/apt-reads")
+        counted.append(int(ended.stdout) - 1)
+
+
+def test_the_gpu_roles_take_nine_tasks_and_one_read_of_apts_cache_where_all_is_well(classroom: Classroom) -> None:
+    apt = ["-m", "ansible.builtin.apt", "-a", "name=git update_cache=true cache_valid_time=86400"]
+    with apt_reads(classroom, "s01") as of_base:  # The role `base` has one such task.
+        assert subprocess.run(["ansible", "s01", "--become", *apt], cwd=ROOT, env=classroom.environment).returncode == 0
+    assert of_base[0] > 0, "the count itself works"
+    with apt_reads(classroom, "s01") as of_all:
+        run = classroom.play("site.yml")
+    executed = run.executed("s01", GPU_ROLES)
+    note("no_op", run, gpu_tasks=executed, gpu_apt_reads=of_all[0] - of_base[0])
+    assert (run.status, run.changed["s01"]) == (0, 0), run.output[-6000:]
+    assert 3 <= len(executed) <= 9, executed
+    assert of_all[0] - of_base[0] <= 1
 
 
 # --- doors ----------------------------------------------------------------------------------------------------------------------------
@@ -170,6 +238,13 @@ BREAKS = {
     "certificate_deleted": "sudo rm -v /etc/jupyter/cert.pem",
     "environment_damaged": DAMAGE,
     "course_deleted": "rm -r ~/dl_tutorial",
+    "driver_let_go": "sudo apt-mark unhold libcuda1 nvidia-kernel-open-dkms && sudo rm -v /etc/modprobe.d/classroom-nouveau.conf",
+    "toolkit_removed": "sudo apt-get remove --yes --quiet --allow-change-held-packages cuda-nvcc-12-9",
+}
+# What a run says about the damage that it mended, as warnings above the table.
+MENDED = {
+    "driver_let_go": ["The hold of libcuda1 nvidia-kernel-open-dkms was gone: put back", "nouveau was not kept out"],
+    "toolkit_removed": ["cuda-nvcc-12-9"],
 }
 
 
@@ -178,11 +253,13 @@ def test_a_broken_seat_is_repaired_and_no_other_touched(classroom: Classroom, na
     broken = classroom.ssh("s01", BREAKS[name])
     assert broken.returncode == 0, broken.stderr
     # The controller kept the certificate, so it comes back as it was under the running server: what was proven still holds.
-    repaired(classroom, name, anew=name != "certificate_deleted")
+    run = repaired(classroom, name, anew=name != "certificate_deleted")
+    said = " ".join(" ".join(line.split()) for line in run.output.splitlines())  # a warning is broken at the screen's edge
+    assert [sentence for sentence in MENDED.get(name, []) if sentence not in said] == [], run.output
     assert classroom.ssh("s01", "sudo sha256sum --check --quiet /run/jupyter/started && systemctl is-active jupyter").stdout == "active\n"
 
 
-def repaired(classroom: Classroom, name: str, anew: bool = True) -> None:
+def repaired(classroom: Classroom, name: str, anew: bool = True) -> Run:
     """site.yml mends s01, proves it (anew: in this run), and leaves s02 alone."""
     before = {seat: classroom.proof(seat)["proven_at"] for seat in WANTED}
     run = succeed(name, classroom.play("site.yml"))
@@ -191,6 +268,24 @@ def repaired(classroom: Classroom, name: str, anew: bool = True) -> None:
     assert all(check["ok"] for check in classroom.proof("s01")["checks"])
     assert (classroom.proof("s01")["proven_at"] > before["s01"]) == anew
     assert classroom.proof("s02")["proven_at"] == before["s02"]
+    return run
+
+
+CARD = "for pair in vendor:0x10de device:0x1eb8 class:0x030200; do echo ${pair#*:} >$0/0000:00:1e.0/${pair%:*}; done"
+PLUG_IN = f"sudo mkdir -p /run/gpu/0000:00:1e.0 && sudo sh -c '{CARD}' /run/gpu && sudo mount --bind /run/gpu /sys/bus/pci/devices"
+
+
+def test_a_gpu_whose_driver_is_idle_is_not_proven(classroom: Classroom) -> None:
+    """A Tesla T4 in the seat's own sysfs: what holds without a GPU no longer does."""
+    assert classroom.ssh("s01", PLUG_IN).returncode == 0
+    run = classroom.play("playbooks/verify.yml", "-e", "seats=s01")
+    assert classroom.ssh("s01", "sudo umount /sys/bus/pci/devices").returncode == 0
+    note("idle_gpu", run)
+    assert run.status != 0
+    assert "NOT PROVEN: the Tesla T4 is idle" in run.output
+    assert not classroom.proof("s01")["proven"]
+    succeed("gpu_gone", classroom.play("playbooks/verify.yml", "-e", "seats=s01"))
+    assert classroom.proof("s01")["proven"]
 
 
 def test_a_seat_stopped_behind_our_back_is_started_again(classroom: Classroom) -> None:
