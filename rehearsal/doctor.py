@@ -12,8 +12,8 @@ from pathlib import Path
 from rehearsal import firewall, hosts, privilege
 from rehearsal.network import Network
 
-PROGRAMS = ("podman", "crun", "nft", "ip", "nsenter", "setpriv", "unshare")
-PACKAGES = "podman crun nftables iproute2 util-linux uidmap mmdebstrap"
+PROGRAMS = ("podman", "crun", "nft", "ip", "nsenter", "setpriv", "unshare", "dpkg-deb", "tcc", "gpg", "gpg-agent", "gpgconf")
+PACKAGES = "podman crun nftables iproute2 util-linux uidmap mmdebstrap dpkg tcc gpg gpg-agent gpgconf"
 # Inotify instances of root: a host holds 6 (systemd 5, logind 1; counted with 20 hosts), podman and a laptop's desktop some more.
 INOTIFY_A_HOST = 6
 INOTIFY_OTHERS = 8
@@ -42,7 +42,7 @@ def checks(net: Network) -> list[Check]:
 def _engine() -> Check:
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
     missing = [program for program in PROGRAMS if shutil.which(program, path=path) is None]
-    detail = f"missing: {', '.join(missing)}" if missing else "podman, crun, nftables and iproute2 are installed"
+    detail = f"missing: {', '.join(missing)}" if missing else "podman, crun, nftables, iproute2 and what builds packages are installed"
     return Check("engine", not missing, detail, f"sudo apt-get install --no-install-recommends {PACKAGES}")
 
 

@@ -21,6 +21,20 @@ def metadata(path: str) -> str:
     return f'curl -sf -H "X-aws-ec2-metadata-token: {TOKEN}" http://169.254.169.254/latest/{path}'
 
 
+# An APT that knows the mirror alone, for this one command; -qq leaves what went wrong.
+ONLY = "-o Dir::Etc::sourcelist=/tmp/mirror.list -o Dir::Etc::sourceparts=/dev/null -o APT::Update::Error-Mode=any"
+INSTALL = f"sudo apt-get -qq {ONLY} install --no-install-recommends --yes nvidia-driver-cuda nvidia-kernel-open-dkms"
+
+
+def repository(twin: str) -> str:
+    """Return the command that reads a twin's index."""
+    url = f"http://198.19.0.1:8080/apt/{twin}/compute/cuda/repos/debian12/x86_64"
+    return (
+        f"curl -sf {url}/3bf863cc.pub -o /tmp/mirror.asc && echo 'deb [signed-by=/tmp/mirror.asc] {url} /' > /tmp/mirror.list && "
+        f"sudo apt-get -qq {ONLY} update"
+    )
+
+
 @pytest.fixture(scope="module")
 def organiser(tmp_path_factory) -> Iterator[Organiser]:
     mine = not state.alive()
@@ -37,6 +51,12 @@ def organiser(tmp_path_factory) -> Iterator[Organiser]:
 def seat(organiser) -> str:
     """One host for the tests that leave it as they found it."""
     return organiser.launch(UserData=USER_DATA, MetadataOptions=METADATA)[0]
+
+
+@pytest.fixture(scope="module")
+def bare(organiser) -> str:
+    """One host that APT may try to change."""
+    return organiser.launch()[0]
 
 
 @pytest.fixture
@@ -132,6 +152,31 @@ def test_a_group_as_source_lets_its_members_in_and_nobody_else(organiser, seat):
     organiser.close(9999, friends)
     assert organiser.ssh(friend, ask).stdout == "000"
     organiser.says(seat, "sudo systemctl stop listener")
+
+
+def test_a_seat_builds_the_stand_in_driver_for_its_own_kernel(organiser):
+    (seat,) = organiser.launch()
+    assert organiser.ssh(seat, repository("good")).returncode == 0
+    assert organiser.ssh(seat, INSTALL).returncode == 0
+    kernel = organiser.says(seat, "basename /boot/vmlinuz-* | cut -d- -f2-")
+    module = organiser.says(seat, f"/usr/sbin/modinfo -k {kernel} -F version nvidia")
+    assert organiser.says(seat, "dpkg-query --show --showformat '${Version}' libcuda1") == f"{module}-1"
+    smi = organiser.ssh(seat, "nvidia-smi")
+    assert smi.returncode == 9 and "couldn't communicate with the NVIDIA driver" in smi.stdout
+
+
+@pytest.mark.parametrize(
+    ("twin", "step", "message"),
+    [
+        ("bad-key", repository, "NO_PUBKEY"),
+        ("tampered-index", repository, "Hashes of expected file"),
+        ("tampered-package", lambda twin: f"({repository(twin)}) && {INSTALL}", "Hashes of expected file"),
+    ],
+)
+def test_apt_refuses_the_twins(organiser, bare, twin, step, message):
+    done = organiser.ssh(bare, step(twin))
+    assert done.returncode == 100 and message in done.stderr
+    assert organiser.ssh(bare, "dpkg-query --show '*nvidia*'").returncode == 1
 
 
 @pytest.mark.parametrize(("behaviour", "state"), [("stop", "stopped"), ("terminate", "terminated")])

@@ -25,6 +25,9 @@ def site(tmp_path: Path):
     (tmp_path / "out/files").mkdir()
     (tmp_path / "out/files/data.txt").write_text("data\n")
     (tmp_path / "out/.lock").write_text("")
+    for name in ("apt/good/Release", "apt-keys/private"):
+        (tmp_path / "out" / name).parent.mkdir(parents=True)
+        (tmp_path / "out" / name).write_text("text\n")
     server = mirrors.serve(tmp_path / "out", "127.0.0.1", 0)
     yield f"http://127.0.0.1:{server.port}"
     server.close()
@@ -44,6 +47,13 @@ def get(url: str, method: str = "GET") -> tuple[int, str]:
         ("/checkip", 200, "127.0.0.1\n"),
         ("/files/data.txt", 200, "data\n"),
         ("/files/", 404, ""),
+        ("/apt/good/Release", 200, "text\n"),
+        ("/apt/good/", 404, ""),
+        ("/apt-keys/private", 404, ""),
+        ("/apt/../apt-keys/private", 404, ""),
+        ("/apt/%2e%2e/apt-keys/private", 404, ""),
+        ("/apt/%2e%2e%2fapt-keys/private", 404, ""),
+        ("/checkip/../apt-keys/private", 404, ""),
         ("/files/../.lock", 404, ""),
         ("/files/%2e%2e/.lock", 404, ""),
         ("/", 404, ""),
@@ -54,6 +64,14 @@ def get(url: str, method: str = "GET") -> tuple[int, str]:
 )
 def test_only_what_is_offered_is_served(site: str, path: str, status: int, body: str) -> None:
     assert get(site + path) == (status, body)
+
+
+def test_what_has_not_changed_is_not_sent_again(site: str) -> None:
+    """As APT asks for an index that it has already."""
+    with urllib.request.urlopen(f"{site}/apt/good/Release", timeout=20) as answer:
+        seen = {"If-Modified-Since": answer.headers["Last-Modified"]}
+    with pytest.raises(urllib.error.HTTPError, match="304"):
+        urllib.request.urlopen(urllib.request.Request(f"{site}/apt/good/Release", headers=seen), timeout=20)
 
 
 def test_the_course_can_be_cloned_and_not_pushed_to(site: str, tmp_path: Path) -> None:
