@@ -159,9 +159,10 @@ def test_the_gpu_roles_take_nine_tasks_and_one_read_of_apts_cache_where_all_is_w
     with apt_reads(classroom, "s01") as of_all:
         run = classroom.play("site.yml")
     executed = run.executed("s01", GPU_ROLES)
-    note("no_op", run, gpu_tasks=executed, gpu_apt_reads=of_all[0] - of_base[0])
+    own = [task for task in executed if "Validating arguments against" not in task]  # Ansible's own, one a role
+    note("no_op", run, gpu_tasks=own, gpu_validations=len(executed) - len(own), gpu_apt_reads=of_all[0] - of_base[0])
     assert (run.status, run.changed["s01"]) == (0, 0), run.output[-6000:]
-    assert 3 <= len(executed) <= 9, executed
+    assert 3 <= len(own) <= 9, own
     assert of_all[0] - of_base[0] <= 1
 
 
