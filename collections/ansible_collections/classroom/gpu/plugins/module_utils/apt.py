@@ -258,7 +258,7 @@ def chosen_version(versions: list[str], glob: str) -> str:
 COMPLAINTS = [
     (
         r"Could not get lock .*?(?:held by process (\d+(?: \([^)]*\))?))",
-        "Another program (process {0}) kept the package lock for {patience} s: let it finish or end it, then run this again",
+        "Process {0} kept the package lock for {patience} s: let it finish or end it, then run this again",
     ),
     (r"Could not get lock (\S+?)\.?\s", "Another program kept the lock {0} for {patience} s: let it finish, then run this again"),
     (r"(?:enough free space in|No space left on device)[ -]*(\S*)", "The disk is full ({0}): make room, then run this again"),
@@ -280,7 +280,7 @@ COMPLAINTS = [
         "The index of {where} is not what its signature covers: it was damaged or altered. Try another mirror",
     ),
     (
-        r"((?:Could not|Unable to) connect to \S+|Could not resolve '\S+'|Connection (?:timed out|failed)|Temporary failure resolving '\S+')",
+        r"((?:Could not|Unable to) connect to \S+|(?:Could not resolve|failure resolving) '\S+'|Connection (?:timed out|failed))",
         "{where} cannot be reached ({0}): check the address and this machine's network, then run this again",
     ),
     (

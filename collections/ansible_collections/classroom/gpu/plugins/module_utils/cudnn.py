@@ -6,7 +6,7 @@ import ctypes
 
 
 def spelled(number: int) -> str:
-    """Return the version that cudnnGetVersion() encodes: major * 10000 + minor * 100 + patch from 9, major * 1000 before (cudnn_version.h)."""
+    """Return the version that cudnnGetVersion() encodes; the major one counts 10000 from cuDNN 9 on, 1000 before (cudnn_version.h)."""
     major, rest = divmod(number, 10000 if number >= 90000 else 1000)
     return f"{major}.{rest // 100}.{rest % 100}"
 

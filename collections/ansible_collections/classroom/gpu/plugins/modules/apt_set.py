@@ -85,7 +85,7 @@ options:
         type: str
         required: true
   state:
-    description: Whether the set should be there. V(absent) purges the packages of O(packages) and O(pins), and leaves the source.
+    description: Whether the set should be there. V(absent) purges what this module installed, and leaves the source.
     type: str
     choices: [present, absent]
     default: present
@@ -571,9 +571,9 @@ class AptSet:
         raise Unsolved(stage.excuse or f"{lacks}; {advice}")
 
     def remove(self, found: dict) -> dict:
-        """Purge the set and its pin."""
-        going = sorted({*apt.members(found, self.wanted), *(name for name in self.wanted.packages if name in found)})
-        changed = bool(going) or self.pin.due
+        """Purge the set and its pin, if this module installed it."""
+        changed = self.pin.due
+        going = apt.members(found, self.wanted) if changed else []
         if changed and not self.check:
             if going:
                 self.purge(found, going)

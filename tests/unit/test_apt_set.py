@@ -1,0 +1,181 @@
+"""What classroom.gpu.apt_set concludes from what dpkg, APT and files say."""
+
+import pytest
+from ansible_collections.classroom.gpu.plugins.module_utils import apt
+from ansible_collections.classroom.gpu.plugins.module_utils.cudnn import library_version, spelled
+
+WANTED = apt.Wanted(packages=["driver"], version="580.*", pins=["driver*", "lib*"], purge=["driver-*", "old-*"], unpinned=["dkms"])
+NEEDS = "lib (= 580.2-1), kernel-a | kernel-b, dkms"
+FINE = {"driver": ("580.2-1", NEEDS), "lib": ("580.2-1", ""), "kernel-b": ("1", ""), "dkms": ("3", "")}
+NOTHING = apt.Work([], [], [], [], [])
+
+
+def listing(packages: dict[str, tuple]) -> str:
+    """What dpkg-query prints for packages given as version, dependencies and, if not held and installed, selection, status and flag."""
+    rows = [("dpkg", "1.21", "amd64", "install", "installed", "ok", "", "", "")]
+    for name, (version, depends, *state) in packages.items():
+        want = "hold" if name in ("driver", "lib") else "install"
+        rows.append((name, version, "amd64", *(state or (want, "installed", "ok")), "", depends, ""))
+    return "".join("\t".join(row) + "\n" for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("change", "work"),
+    [
+        ({}, {}),
+        ({"driver": None}, {"missing": ["driver"]}),
+        ({"dkms": None}, {"missing": ["dkms"]}),
+        ({"kernel-b": None}, {"missing": ["kernel-a"]}),
+        ({"kernel-b": None, "kernel-a": ("1", "")}, {}),
+        ({"lib": ("580.2-1", "", "hold", "config-files", "ok")}, {"missing": ["lib"]}),
+        ({"lib": ("580.2-1", "", "hold", "installed", "reinstreq")}, {"missing": ["lib"]}),
+        ({"lib": ("580.2-1", "", "hold", "half-installed", "ok")}, {"missing": ["lib"]}),
+        ({"lib": ("580.2-1", "", "hold", "half-configured", "ok")}, {"halfway": ["lib"]}),
+        ({"lib": ("580.2-1", "", "hold", "triggers-pending", "ok")}, {"halfway": ["lib"]}),
+        ({"other": ("1", "", "install", "half-configured", "ok")}, {}),
+        ({"lib": ("595.1-1", "", "hold", "installed", "ok")}, {"misplaced": ["lib"]}),
+        ({"lib": ("580.2-1", "", "install", "installed", "ok")}, {"unheld": ["lib"]}),
+        ({"libtool": ("2.4", "")}, {}),
+        ({"lib-more": ("580.2-1", "", "install", "installed", "ok")}, {"unheld": ["lib-more"]}),
+        ({"old-driver": ("535.1", "")}, {"stray": ["old-driver"]}),
+        ({"driver-x": ("580.2-1", "")}, {"stray": ["driver-x"]}),
+    ],
+)
+def test_what_is_to_do(change: dict, work: dict) -> None:
+    packages = {name: state for name, state in (FINE | change).items() if state}
+    assert apt.work(apt.installed(listing(packages)), WANTED) == NOTHING._replace(**work)
+
+
+def test_a_foreign_architecture_does_not_count() -> None:
+    rows = listing(FINE) + "lib\t1\ti386\tinstall\tinstalled\tok\t\t\t\n"
+    assert apt.installed(rows)["lib"].version == "580.2-1"
+
+
+@pytest.mark.parametrize(
+    ("versions", "present"),
+    [(("580.2-1", "580.2-1"), "580.2-1"), (("580.1-1", "580.2-1"), ""), (("595.1-1", "595.1-1"), "")],
+)
+def test_a_repair_keeps_the_version_that_is_there(versions: tuple[str, str], present: str) -> None:
+    packages = FINE | {"driver": (versions[0], "lib"), "lib": (versions[1], "")}
+    assert apt.present_version(apt.installed(listing(packages)), WANTED) == present
+
+
+@pytest.mark.parametrize(
+    ("depends", "groups"),
+    [
+        ("", ()),
+        ("a (>= 1.2), b", (("a",), ("b",))),
+        ("a:any (= 1) | b [amd64],c", (("a", "b"), ("c",))),
+    ],
+)
+def test_alternatives(depends: str, groups: tuple) -> None:
+    assert apt.alternatives(depends) == groups
+
+
+def test_an_altered_file_is_told_from_one_of_other_settings() -> None:
+    text = apt.pin_text(WANTED)
+    assert apt.intact(text) and apt.intact(apt.pin_text(WANTED._replace(version="595.*")))
+    assert not apt.intact(text.replace("580", "595")) and not apt.intact("") and not apt.intact("# mine\n")
+    assert "Package: driver* lib*\nPin: version 580.*\nPin-Priority: 1001\n" in text
+    assert "Pin:" not in apt.pin_text(WANTED._replace(version=""))
+
+
+URI = "http://mirror.example/repo/"
+STANZA = "Types: deb\nURIs: http://mirror.example/repo\nSuites: /\nSigned-By: /x\n"
+DEBIAN = "deb http://deb.example/debian bookworm main\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "deb822", "rest"),
+    [
+        (DEBIAN, False, None),
+        ("# deb http://mirror.example/repo/ /\n", False, None),
+        (f"deb http://mirror.example/repo /\n{DEBIAN}", False, DEBIAN),
+        ("deb [signed-by=/x] http://mirror.example/repo/ /\n", False, "\n"),
+        ("deb http://mirror.example/repo/other /\n", False, None),
+        (STANZA, True, "\n"),
+        (f"{STANZA}\nTypes: deb\nURIs: http://deb.example\n", True, "Types: deb\nURIs: http://deb.example\n"),
+    ],
+)
+def test_other_entries_for_the_same_source_go(text: str, deb822: bool, rest: str | None) -> None:
+    assert apt.without(text, URI, deb822) == rest
+    assert rest is None or apt.active(rest) == ("example" in rest)
+
+
+@pytest.mark.parametrize(
+    ("colons", "found"),
+    [
+        ("", []),
+        ("pub:-:3072\nfpr:::::::::AAAA:\nuid:x\nsub:-:3072\nfpr:::::::::BBBB:\n", ["AAAA"]),
+        ("pub:-\nfpr:::::::::AAAA:\npub:-\nfpr:::::::::CCCC:\n", ["AAAA", "CCCC"]),
+    ],
+)
+def test_only_primary_keys_count(colons: str, found: list[str]) -> None:
+    assert apt.fingerprints(colons) == found
+
+
+SIMULATION = """Reading package lists...
+Remv old-driver [535.1] [driver:amd64 ]
+Purg libold [1]
+Inst lib [580.1-1] (580.2-1 NVIDIA:/ [amd64]) []
+Inst driver (580.2-1 NVIDIA:/ [amd64])
+Conf lib (580.2-1 NVIDIA:/ [amd64])
+"""
+
+
+def test_a_plan_of_apt_is_read() -> None:
+    assert apt.steps(SIMULATION) == apt.Steps({"lib": "580.2-1", "driver": "580.2-1"}, {"old-driver", "libold"})
+
+
+@pytest.mark.parametrize(
+    ("plan", "part"),
+    [
+        (apt.Steps({"driver": "580.2-1", "new": "1"}, {"old-driver", "lib"}), ""),
+        (apt.Steps({}, {"editor"}), "it would remove editor"),
+        (apt.Steps({"kept": "2"}, set()), "apt-mark unhold kept"),
+        (apt.Steps({"driver": "595.1-1"}, set()), "APT would take driver 595.1-1, not version 580.*"),
+    ],
+)
+def test_a_plan_that_touches_more_is_refused(plan: apt.Steps, part: str) -> None:
+    found = apt.installed(listing(FINE | {"kept": ("1", "", "hold", "installed", "ok")}))
+    objection = apt.objection(plan, found, WANTED, [])
+    assert part in objection and bool(part) == bool(objection)
+
+
+# Real words of apt 2.6, shortened.
+SAID = [
+    ("W: GPG error: http://h/: NO_PUBKEY 12\nE: It is not signed.", "http://h/ is not signed by the key ABCD"),
+    ("E: Failed to fetch http://h/P.gz  Hash Sum mismatch\n   Hashes of expected file:", "The index of http://h/ is not what"),
+    ("E: Failed to fetch http://h/./a_1.deb  File has unexpected size (1 != 2). Mirror sync?", "The package http://h/./a_1.deb is not"),
+    ("E: Failed to fetch http://h/I  Could not connect to h:9 (1.2.3.4). - connect", "cannot be reached (Could not connect to h:9)"),
+    ("E: Failed to fetch http://h/I  Temporary failure resolving 'h'", "http://h/ cannot be reached (failure resolving 'h')"),
+    ("E: The repository 'http://h  Release' does not have a Release file.", "There is no such repository"),
+    ("E: Could not get lock /var/lib/dpkg/lock. It is held by process 7 (apt-get)\n", "Process 7 (apt-get) kept the package lock"),
+    ("E: Could not get lock /var/lib/dpkg/lock. ", "kept the lock /var/lib/dpkg/lock for 9 s"),
+    ("E: You don't have enough free space in /var/cache/.", "The disk is full (/var/cache/): make room"),
+    ("E: Conflicting values set for option Signed-By regarding source http://h/ /: a != b", "lists disagree: Signed-By regarding source http://h/"),
+    ("E: Something new\nE: Twice", "APT cannot do it for http://h/: Something new Twice"),
+    ("", "it gave no reason"),
+]
+
+
+@pytest.mark.parametrize(("complaint", "part"), SAID)
+def test_a_complaint_of_apt_becomes_one_sentence(complaint: str, part: str) -> None:
+    assert part in apt.sentence(complaint, "http://h/", "ABCD", 9)
+
+
+def test_what_a_source_has_is_named_in_order() -> None:
+    names = ["pinning-580", "pinning-1000", "pinning-595", "pinning-595.91", "other"]
+    assert apt.chosen(names, r"pinning-(\d+)") == ["580", "595", "1000"]
+    found = apt.madison(" a | 9.20-1 | http://h/\n a | 9.3-1 | http://h/\nN: x\n b | 1 | http://h/\n")
+    assert found == {"a": ["9.3-1", "9.20-1"], "b": ["1"]}
+    assert [apt.chosen_version(found["a"], glob) for glob in ("", "9.3-*", "8.*")] == ["9.20-1", "9.3-1", ""]
+
+
+@pytest.mark.parametrize(("number", "version"), [(92801, "9.28.1"), (92000, "9.20.0"), (90100, "9.1.0"), (8907, "8.9.7"), (7005, "7.0.5")])
+def test_cudnn_spells_its_version(number: int, version: str) -> None:
+    assert spelled(number) == version
+
+
+def test_what_is_no_cudnn_has_no_version(tmp_path) -> None:
+    assert library_version(str(tmp_path / "none")) == library_version("libc.so.6") == ""
