@@ -3,6 +3,7 @@
 from hashlib import sha256
 
 import pytest
+from ansible_collections.classroom.gpu.plugins.module_utils import control_group
 from ansible_collections.classroom.gpu.plugins.modules import boot_service
 
 RUNNING = {"NeedDaemonReload": "no", "UnitFileState": "enabled", "ActiveState": "active"}
@@ -46,4 +47,15 @@ def test_processes_of_the_service_count_except_its_main_one(tmp_path):
     for pid, group in groups.items():
         (tmp_path / pid).mkdir()
         (tmp_path / pid / "cgroup").write_text(group + "\n")
-    assert boot_service.at_work("/system.slice/jupyter.service", "10", tmp_path) == 3
+    assert control_group.at_work("/system.slice/jupyter.service", "10", tmp_path) == 3
+
+
+@pytest.mark.parametrize(
+    ("shown", "count"),
+    [("MainPID=10\nControlGroup=/system.slice/jupyter.service\n", 1), ("MainPID=0\nControlGroup=\n", 0), ("", 0)],
+)
+def test_a_service_that_does_not_run_has_nobody_at_work(tmp_path, shown, count):
+    for pid in ("10", "11"):
+        (tmp_path / pid).mkdir()
+        (tmp_path / pid / "cgroup").write_text("0::/system.slice/jupyter.service\n")
+    assert control_group.busy(shown, tmp_path) == count

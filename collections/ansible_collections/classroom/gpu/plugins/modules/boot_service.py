@@ -55,6 +55,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.classroom.gpu.plugins.module_utils import control_group
 
 PROPERTIES = ("LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload", "MainPID", "ControlGroup")
 
@@ -79,18 +80,6 @@ def changed_files(started: Path) -> list[str]:
         return outdated(started.read_text(encoding="utf-8"))
     except OSError:
         return [str(started)]
-
-
-def at_work(group: str, main: str, proc: Path = Path("/proc")) -> int:
-    """Count the processes in control group `group` besides the main one."""
-    count = 0
-    for entry in proc.glob("[0-9]*/cgroup"):
-        try:
-            paths = [line.split(":", 2)[2] for line in entry.read_text(encoding="utf-8").splitlines()]
-        except OSError:  # It has ended meanwhile.
-            continue
-        count += entry.parent.name != main and any(path == group or path.startswith(f"{group}/") for path in paths)
-    return count
 
 
 def plan(state: dict, files: list[str], busy: int, interrupt: bool) -> tuple[list[str], list[str]]:
@@ -126,7 +115,7 @@ def main() -> None:
     name = module.params["name"]
     shown = systemctl(module, "show", f"--property={','.join(PROPERTIES)}", name)
     state = dict(line.split("=", 1) for line in shown.splitlines() if line)
-    busy = at_work(state["ControlGroup"], state["MainPID"]) if state["ControlGroup"] else 0
+    busy = control_group.busy(shown)
     steps, due = plan(state, changed_files(Path(module.params["started"])), busy, module.params["interrupt"])
     for step in [] if module.check_mode else steps:
         systemctl(module, step, *([] if step == "daemon-reload" else [name]))
