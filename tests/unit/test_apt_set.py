@@ -76,7 +76,7 @@ def test_an_altered_file_is_told_from_one_of_other_settings() -> None:
     text = apt.pin_text(WANTED)
     assert apt.intact(text) and apt.intact(apt.pin_text(WANTED._replace(version="595.*")))
     assert not apt.intact(text.replace("580", "595")) and not apt.intact("") and not apt.intact("# mine\n")
-    assert "Package: driver* lib*\nPin: version 580.*\nPin-Priority: 1001\n" in text
+    assert "Package: driver* lib* driver\nPin: version 580.*\nPin-Priority: 1001\n" in text
     assert "Pin:" not in apt.pin_text(WANTED._replace(version=""))
 
 

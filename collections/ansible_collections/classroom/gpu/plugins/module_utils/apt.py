@@ -162,8 +162,8 @@ def pin_text(wanted: Wanted, version: str | None = None) -> str:
     """Return the preferences file of a set; without a version it pins nothing and is the mark that the set was installed."""
     version = wanted.version if version is None else version
     body = f"# Packages: {' '.join(wanted.packages + wanted.unpinned)}\n# Version: {version or 'any'}\n"
-    if version and wanted.pins:
-        body += f"\nPackage: {' '.join(wanted.pins)}\nPin: version {version}\nPin-Priority: {HIGHEST}\n"
+    if version:
+        body += f"\nPackage: {' '.join(dict.fromkeys([*wanted.pins, *wanted.packages]))}\nPin: version {version}\nPin-Priority: {HIGHEST}\n"
     return sealed(body)
 
 
