@@ -64,9 +64,10 @@ lock: setup  ## Make the pins again: the controller's, the rehearsal's channel, 
 	for role in conda_env jupyter; do
 	  $(LOCK) --universal --python-version 3.10 roles/$$role/files/requirements.in -o roles/$$role/files/requirements.txt
 	done
-	for stack in stacks/*; do
+	for stack in $$(dirname stacks/*/requirements.txt); do  # a stack without a lock is a record of what no longer can be had
+	  version=$$(sed -n 's/^python: "\(.*\)"/\1/p' $$stack/stack.yml)
 	  python -c '$(PIP_SECTION)' $$stack/environment.yml |
-	    $(LOCK) --no-annotate --python-platform linux --python-version 3.11 - -o $$stack/requirements.txt
+	    $(LOCK) --no-annotate --python-platform linux --python-version $$version - -o $$stack/requirements.txt
 	done
 
 clean:  ## Remove what make setup made; classes/ is never touched

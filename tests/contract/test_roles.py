@@ -83,7 +83,7 @@ def test_tasks_files_can_be_read_at_a_glance(role: str) -> None:
 
 
 def test_the_settings_reach_options_that_exist() -> None:
-    known = {name for role in ROLES for name in options(role)} | {"classroom_root", "classroom_dir"}
+    known = {name for role in ROLES for name in options(role)} | {"classroom_root", "classroom_dir", "classroom_stack_parts"}
     assert [name for name in read(ROOT / "group_vars/all/roles.yml") if name not in known] == []
 
 

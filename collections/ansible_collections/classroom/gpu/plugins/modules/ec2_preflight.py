@@ -34,6 +34,7 @@ wanted: {description: Ids of the seats that this run is about, type: list, retur
 missing: {description: "Wanted seats to launch, each with seat and subnet_id", type: list, returned: success}
 seats: {description: "All seats that exist, each with instance_id, state, address, instance_type and zone", type: list, returned: success}
 existing: {description: Those of them that are wanted, type: list, returned: success}
+gpu: {description: What GPU a seat has and what drives it, type: str, returned: success}
 vpc_id: {description: The default VPC, type: str, returned: success}
 image: {description: "id, root_device and size_gib", type: dict, returned: success}
 key: {description: The public key that EC2 holds for the class, type: str, returned: success}
@@ -61,8 +62,9 @@ from datetime import date
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import yaml
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors, networks, roster
+from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors, networks, roster, verdict
 
 try:
     import boto3
@@ -146,14 +148,39 @@ def check_settings(params: dict, problems: list[str]) -> None:
     mend = f"in {settings_file(params)}."
     wrong = networks.network_problems(params["allowed_cidrs"], params["allow_everyone"])
     problems += [f"classroom_allowed_cidrs in {settings_file(params)}: {problem}" for problem in wrong]
-    stack = Path(params["stack"])
-    if not (stack / "environment.yml").is_file():
-        known = sorted(path.parent.name for path in stack.parent.glob("*/environment.yml"))
-        problems.append(f"There is no stack {stack.name}.{guess(stack.name, known)} Set classroom_stack {mend}")
     if not params["course"]:
         problems.append(f"The class has no course. Set classroom_course_repository, the address of a git repository, {mend}")
     if params["ends"] != "never" and not is_date(params["ends"]):
         problems.append(f'classroom_ends is {params["ends"]}, which is no date. Write it as "2027-03-31", or never, {mend}')
+
+
+def read_stack(path: Path) -> tuple[dict, list[str]]:
+    """Return the stack of a stack.yml, and what is wrong with the file."""
+    try:
+        stack = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        return {}, [f"it is no YAML ({' '.join(str(error).split())})."]
+    wrong = verdict.stack_problems(stack)
+    return ({} if wrong else stack), wrong
+
+
+def check_stack(params: dict, problems: list[str]) -> str:
+    """Judge the stack on the class's instance type, before anything else; return the plan's line about the GPU."""
+    folder, mend = Path(params["stack"]), f"in {settings_file(params)}."
+    known = {path.parent.name: read_stack(path) for path in sorted(folder.parent.glob("*/stack.yml"))}
+    if folder.name not in known:
+        problems.append(f"There is no stack {folder.name}.{guess(folder.name, list(known))} Set classroom_stack {mend}")
+        return ""
+    stack, wrong = known[folder.name]
+    problems += [f"{folder}/stack.yml: {problem}" for problem in wrong]
+    if wrong:
+        return ""
+    kind, system = params["instance_type"], verdict.system_of(params["image"])
+    found = verdict.verdict(stack, kind, system, [one for one, _ in known.values() if one])
+    problems += [f"Stack {folder.name} cannot run on {kind}: {reason}{'' if reason.endswith('?') else '.'}" for reason in found.reasons]
+    if found.nearest:
+        problems.append(f"What works is {found.nearest}: set classroom_stack and classroom_instance_type {mend}")
+    return found.gpu if system else f"{found.gpu} (the image's system is unknown, so it was not held against the stack)"
 
 
 def is_date(text: str) -> bool:
@@ -189,7 +216,7 @@ def check_zones(cloud: Cloud, params: dict, problems: list[str]) -> list[str]:
     kind, query = params["instance_type"], {"LocationType": "availability-zone"}
     only = [{"Name": "instance-type", "Values": [kind]}]
     offers = cloud.ask("ec2", "describe_instance_type_offerings", Filters=only, **query)["InstanceTypeOfferings"]
-    if not offers:
+    if not offers and not any(f"no instance type {kind}" in problem for problem in problems):
         everything = cloud.ask("ec2", "describe_instance_type_offerings", **query)["InstanceTypeOfferings"]
         hint = guess(kind, sorted({offer["InstanceType"] for offer in everything}))
         problems.append(f"{cloud.region} offers no instance type {kind}.{hint} Set classroom_instance_type in {settings_file(params)}.")
@@ -308,16 +335,17 @@ def plan(found: dict, params: dict) -> list[str]:
     states = {seat["seat"]: f"{seat['state']}, {seat['instance_type']}" for seat in found["seats"]}
     absent = f"to be launched, {params['instance_type']}" if params["launch"] else "does not exist"
     where = f"Class {params['classroom']} on {found['cloud']}, account {found['account']}, region {found['region']}"
-    return [where, *(f"  {seat}: {states.get(seat, absent)}" for seat in found["wanted"])]
+    return [where, *([f"  {found['gpu']}"] if found["gpu"] else []), *(f"  {seat}: {states.get(seat, absent)}" for seat in found["wanted"])]
 
 
 def look(params: dict, problems: list[str]) -> dict:
     """Return everything that was found; what is wrong is added to `problems`."""
+    gpu = check_stack(params, problems) if params["launch"] else ""
     rostered = check_roster(params, problems) if params["launch"] else []
     if params["launch"]:
         check_settings(params, problems)
     cloud = Cloud(params["region"])
-    found = {"account": check_account(cloud, params), "region": cloud.region, "cloud": cloud.name()}
+    found = {"account": check_account(cloud, params), "region": cloud.region, "cloud": cloud.name(), "gpu": gpu}
     found["seats"] = existing_seats(cloud, params, problems)
     found |= belongings(cloud, params) | check_launch(cloud, params, problems)
     ids = [seat["seat"] for seat in found["seats"]]
