@@ -99,7 +99,10 @@ class Machine:
         self.module, self.patience = module, module.params["patience"]
 
     def run(self, command: list[str], stdin: str | None = None, **environment: str) -> tuple[int, str, str]:
-        return self.module.run_command(command, data=stdin, environ_update=QUIET | environment)
+        """Run a command; return its exit status, its output, and its complaints, to which belongs what APT says while it waits."""
+        code, output, complaint = self.module.run_command(command, data=stdin, environ_update=QUIET | environment)
+        waits = [line for line in output.splitlines() if line.startswith("Waiting for cache lock: ")]
+        return code, output, "\n".join([*waits[-1:], complaint])
 
     def found(self) -> dict[str, apt.Package]:
         """What dpkg has."""
