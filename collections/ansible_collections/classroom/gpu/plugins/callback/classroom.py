@@ -66,7 +66,7 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_start(self, playbook) -> None:
         """Refuse what must not begin."""
-        self.active = guard.is_ours(playbook._file_name)
+        self.active = guard.is_ours(playbook._file_name) and not playbook._file_name.endswith("preflight.yml")
         if not context.CLIARGS.get("syntax"):  # a syntax check attempts nothing
             guard.check(playbook._file_name, playbook._loader)
 

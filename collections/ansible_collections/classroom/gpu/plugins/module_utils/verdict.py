@@ -124,10 +124,10 @@ def on_machine(stack: dict, at: Machine) -> Iterator[str]:
     """Yield what clashes between a stack and the kind of machine as such."""
     arm = at.family.machine == "arm64" if at.family else bool(ARM.match(at.kind))
     if arm:
-        yield f"{at.kind} has Arm processors, and {stack['name']} is locked for x86_64"
+        yield f"{at.kind} has Arm processors, and the stack's packages are for x86_64"
     if not at.gpu and stack["gpu"] == "required":
         has = "an AMD GPU" if at.family else "no GPU"
-        yield f"{at.kind} has {has}, and {stack['name']} needs one of NVIDIA's"
+        yield f"{at.kind} has {has}, and the stack needs one of NVIDIA's"
 
 
 def of_driver(stack: dict, at: Machine) -> Iterator[str]:
@@ -137,9 +137,9 @@ def of_driver(stack: dict, at: Machine) -> Iterator[str]:
     newest = min(one for one in (limits.newest, at.family.newest, branch) if one is not None)
     card = f"the {at.gpu.name} of {at.kind}"
     if branch < oldest:
-        yield f"driver {branch} of {stack['name']} is too old for {card}, which needs {oldest} or newer"
+        yield f"driver {branch} is too old for {card}, which needs {oldest} or newer"
     if branch > newest:
-        yield f"driver {branch} of {stack['name']} is too new for {card}, which {newest} is the last for"
+        yield f"driver {branch} is too new for {card}, which {newest} is the last for"
 
 
 def parts(stack: dict) -> Iterator[tuple[str, tables.Cuda | tables.Cudnn | tables.Framework]]:
@@ -167,7 +167,7 @@ def within(stack: dict) -> Iterator[str]:
     for name, row in parts(stack):
         floor = getattr(row, "driver", 0)
         if branch < floor:
-            yield f"driver {branch} of {stack['name']} is too old for {name}, which needs {floor} or newer"
+            yield f"driver {branch} is too old for {name}, which needs {floor} or newer"
     if stack["python"] not in tables.PYTHONS:
         yield f"Python {stack['python']} is not built any more: conda-forge has {tables.PYTHONS[0]} to {tables.PYTHONS[-1]}"
     row = wheels(framework) if framework else None
@@ -182,15 +182,15 @@ def on_system(stack: dict, name: str) -> Iterator[str]:
     """Yield what clashes between a stack and the system of the image: parts that it is not, or no longer, offered."""
     system, branch = tables.SYSTEMS[name], int(stack["driver"])
     if branch not in system.drivers:
-        yield f"driver {branch} of {stack['name']} does not exist for {name}, which has {', '.join(map(str, system.drivers))}"
+        yield f"driver {branch} does not exist for {name}, which has {', '.join(map(str, system.drivers))}"
     last = tables.LAST_KERNELS.get(branch)
     if last and number(system.kernel) > number(last):
-        yield f"driver {branch} of {stack['name']} does not build for Linux {system.kernel} of {name}: {last} was the last"
+        yield f"driver {branch} does not build for Linux {system.kernel} of {name}: {last} was the last"
     for version in stack["toolkits"]:
         if name not in tables.CUDA[version].systems:
-            yield f"CUDA {version} of {stack['name']} is not packaged for {name}"
+            yield f"CUDA {version} is not packaged for {name}"
     if stack["cudnn"] and not cudnn(stack["cudnn"]).packaged:
-        yield f"cuDNN {stack['cudnn']} of {stack['name']} is not packaged for {name}"
+        yield f"cuDNN {stack['cudnn']} is not packaged for {name}"
 
 
 def reasons(stack: dict, kind: str, system: str) -> list[str]:

@@ -177,9 +177,10 @@ def check_stack(params: dict, problems: list[str]) -> str:
         return ""
     kind, system = params["instance_type"], verdict.system_of(params["image"])
     found = verdict.verdict(stack, kind, system, [one for one, _ in known.values() if one])
-    problems += [f"Stack {folder.name} cannot run on {kind}: {reason}{'' if reason.endswith('?') else '.'}" for reason in found.reasons]
-    if found.nearest:
-        problems.append(f"What works is {found.nearest}: set classroom_stack and classroom_instance_type {mend}")
+    if not found.ok:
+        works = [f"What works is {found.nearest}: set classroom_stack and classroom_instance_type {mend}"] if found.nearest else []
+        where = f"{kind} under {system}" if system else kind
+        problems.append("\n".join([f"Stack {folder.name} cannot run on {where}:", *(f"- {reason}" for reason in found.reasons), *works]))
     return found.gpu if system else f"{found.gpu} (the image's system is unknown, so it was not held against the stack)"
 
 
