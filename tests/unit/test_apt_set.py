@@ -131,7 +131,7 @@ def test_a_plan_of_apt_is_read() -> None:
     ("plan", "part"),
     [
         (apt.Steps({"driver": "580.2-1", "new": "1"}, {"old-driver", "lib"}), ""),
-        (apt.Steps({}, {"editor"}), "it would remove editor"),
+        (apt.Steps({}, {"editor"}), "APT would remove editor"),
         (apt.Steps({"kept": "2"}, set()), "apt-mark unhold kept"),
         (apt.Steps({"driver": "595.1-1"}, set()), "APT would take driver 595.1-1, not version 580.*"),
     ],

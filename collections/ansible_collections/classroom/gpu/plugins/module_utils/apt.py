@@ -14,7 +14,7 @@ QUERY = "\\t".join(f"${{{field}}}" for field in FIELDS) + "\\n"
 # Where dpkg stopped in the middle; `dpkg --configure -a` goes on from there. dpkg(1), "Package states".
 HALFWAY = ("unpacked", "half-configured", "triggers-awaited", "triggers-pending")
 SEAL = "# GPU Classroom wrote this; the next run repairs it. Digest: "
-ASIDE = ".disabled-by-classroom"
+ASIDE = ".by-classroom.disabled"  # APT passes over *.disabled without a word
 HIGHEST = 1001  # above 1000 a pin also goes down to an older version. apt_preferences(5)
 
 
@@ -217,10 +217,10 @@ def objection(plan: Steps, found: dict[str, Package], wanted: Wanted, going: Ite
     """Say why APT's plan must not be carried out: it would touch what is not the set's, or miss the version; nothing where it may."""
     foreign = sorted(name for name in plan.remove if not wanted.covers(name) and not matches(name, wanted.purge) and name not in going)
     if foreign:
-        return f"it would remove {', '.join(foreign)}, which is not part of it. Remove that first, or do without"
+        return f"APT would remove {', '.join(foreign)}, which is not part of it. Remove that first, or do without"
     held = sorted(name for name in plan.install if name in found and found[name].held and not wanted.covers(name))
     if held:
-        return f"it would change {', '.join(held)}, which somebody holds. Type: apt-mark unhold {' '.join(held)}"
+        return f"APT would change {', '.join(held)}, which somebody holds. Type: apt-mark unhold {' '.join(held)}"
     other = sorted(
         f"{name} {version}"
         for name, version in plan.install.items()

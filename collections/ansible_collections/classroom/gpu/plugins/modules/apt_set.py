@@ -260,7 +260,10 @@ class AptSet:
             if todo.transaction or source_due:
                 self.transact(found, todo, files)
             write(self.pin.path, self.pin.after)
-            self.hold()
+            try:
+                self.hold()
+            except Refused as error:
+                raise Failed(str(error)) from error
 
     def hold(self) -> None:
         """Hold the set, and see that all is as wanted."""
@@ -335,7 +338,7 @@ class AptSet:
         going = [name[:-1] for name in arguments if name.endswith("-")]
         objection = apt.objection(apt.steps(plan), found, wanted, going)
         if objection:
-            raise Unsolved(objection)
+            raise Refused(f"{self.name} stays as it is: {objection}")
         code, _, complaint = stage.install("--download-only", arguments)
         if code:
             raise (Unsolved if "404" in complaint else Refused)(stage.says(complaint))
@@ -372,7 +375,7 @@ class AptSet:
     def remove(self, found: dict) -> dict:
         """Purge the set and its pin, if this module installed it."""
         changed = self.pin.due
-        going = apt.members(found, self.wanted) if changed else []
+        going = sorted(name for name in found if self.wanted.covers(name)) if changed else []
         if changed and not self.check:
             if going:
                 self.purge(found, going)
@@ -458,7 +461,7 @@ def main() -> None:
         result = AptSet(module).settle()
     except Refused as error:
         module.fail_json(msg=f"{error}. Nothing was changed for {module.params['name']}.")
-    except Failed as error:
+    except (Failed, OSError) as error:  # a full disk, say
         module.fail_json(msg=f"{error}. {module.params['name']} is incomplete: the next run goes on from here.")
     for said in result["mended"]:
         module.warn(f"{said}.")
