@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
+import subprocess
+import sys
+
+# In a process of its own: a cuDNN that misses one of its parts does not return an error, it aborts whoever asked.
+ASK = "import ctypes, sys; ask = ctypes.CDLL(sys.argv[1]).cudnnGetVersion; ask.restype = ctypes.c_size_t; print(ask())"
+SECONDS = 60  # the first load of a library of a gigabyte, from a disk that has not been read yet
 
 
 def spelled(number: int) -> str:
@@ -12,10 +17,9 @@ def spelled(number: int) -> str:
 
 
 def library_version(path: str) -> str:
-    """Load a libcudnn and return its version, such as 9.28.0; nothing where it is missing or no cuDNN. Needs no GPU and no driver."""
+    """Load a libcudnn and return its version, such as 9.28.0; nothing where it is missing or broken. Needs no GPU and no driver."""
     try:
-        ask = ctypes.CDLL(path).cudnnGetVersion
-    except (OSError, AttributeError):
+        done = subprocess.run([sys.executable, "-c", ASK, path], capture_output=True, text=True, timeout=SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
         return ""
-    ask.restype = ctypes.c_size_t
-    return spelled(ask())
+    return spelled(int(done.stdout)) if done.returncode == 0 else ""
