@@ -57,7 +57,7 @@ def plan(found: dict, system: dict, settings: dict) -> dict:
         "unpinned": names["unpinned"] + headers,
         "source": repository(system, settings) if source == "nvidia" else {},
         "components": components(found, system, source),
-        "open": open_modules,
+        "open": open_modules and source != "debian",  # whose branches are all older than the first GPU that needs open ones
     }
 
 
