@@ -35,6 +35,7 @@ def listing(packages: dict[str, tuple]) -> str:
         ({"other": ("1", "", "install", "half-configured", "ok")}, {}),
         ({"lib": ("595.1-1", "", "hold", "installed", "ok")}, {"misplaced": ["lib"]}),
         ({"lib": ("580.2-1", "", "install", "installed", "ok")}, {"unheld": ["lib"]}),
+        ({"lib": ("580.1-1", "", "hold", "installed", "ok")}, {"misplaced": ["lib"]}),
         ({"libtool": ("2.4", "")}, {}),
         ({"lib-more": ("580.2-1", "", "install", "installed", "ok")}, {"unheld": ["lib-more"]}),
         ({"old-driver": ("535.1", "")}, {"stray": ["old-driver"]}),
@@ -53,10 +54,15 @@ def test_a_foreign_architecture_does_not_count() -> None:
 
 @pytest.mark.parametrize(
     ("versions", "present"),
-    [(("580.2-1", "580.2-1"), "580.2-1"), (("580.1-1", "580.2-1"), ""), (("595.1-1", "595.1-1"), "")],
+    [
+        (("580.2-1", "580.2-1", "580.2-1"), "580.2-1"),
+        (("580.2-1", "580.1-1", "580.2-1"), "580.2-1"),
+        (("580.1-1", "580.2-1", "595.1-1"), ""),
+        (("595.1-1", "595.1-1", "595.1-1"), ""),
+    ],
 )
-def test_a_repair_keeps_the_version_that_is_there(versions: tuple[str, str], present: str) -> None:
-    packages = FINE | {"driver": (versions[0], "lib"), "lib": (versions[1], "")}
+def test_a_repair_keeps_the_version_that_most_parts_have(versions: tuple[str, ...], present: str) -> None:
+    packages = FINE | {"driver": (versions[0], "lib, lib2"), "lib": (versions[1], ""), "lib2": (versions[2], "")}
     assert apt.present_version(apt.installed(listing(packages)), WANTED) == present
 
 
@@ -70,6 +76,10 @@ def test_a_repair_keeps_the_version_that_is_there(versions: tuple[str, str], pre
 )
 def test_alternatives(depends: str, groups: tuple) -> None:
     assert apt.alternatives(depends) == groups
+
+
+def test_versions_that_a_package_needs_exactly() -> None:
+    assert apt.exactly("a (= 1.0-1), b (>= 2) | c:amd64 (= 3), d") == (("a", "1.0-1"), ("c", "3"))
 
 
 def test_an_altered_file_is_told_from_one_of_other_settings() -> None:

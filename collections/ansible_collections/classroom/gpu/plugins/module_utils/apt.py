@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from hashlib import sha256
@@ -27,6 +28,7 @@ class Package(NamedTuple):
     status: str
     sound: bool  # dpkg does not ask for it to be unpacked again
     needs: tuple[tuple[str, ...], ...]  # every group of alternatives, one of which must be there
+    exact: tuple[tuple[str, str], ...]  # names that it needs in one version, as the parts of a set do
     provides: tuple[str, ...]
 
 
@@ -79,6 +81,11 @@ def alternatives(depends: str) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(re.split(r"[\s:(\[]", name.strip(), maxsplit=1)[0] for name in group) for group in groups)
 
 
+def exactly(depends: str) -> tuple[tuple[str, str], ...]:
+    """Return the names with versions in a field such as `a (= 1), b (>= 2) | c (= 3)`: a and c."""
+    return tuple(re.findall(r"([^\s,|:]+)(?::\w+)? \(= ([^)]+)\)", depends))
+
+
 def installed(listing: str) -> dict[str, Package]:
     """Return the packages of dpkg-query's output in the format QUERY, of dpkg's own architecture, that are not merely remembered."""
     rows = [line.split("\t") for line in listing.splitlines() if line.count("\t") == len(FIELDS) - 1]
@@ -88,7 +95,7 @@ def installed(listing: str) -> dict[str, Package]:
         if architecture in native and status not in ("not-installed", "config-files"):
             needs = tuple(group for field in depends for group in alternatives(field))
             provided = tuple(group[0] for group in alternatives(provides))
-            found[name] = Package(name, version, want == "hold", status, flag == "ok", needs, provided)
+            found[name] = Package(name, version, want == "hold", status, flag == "ok", needs, exactly(", ".join(depends)), provided)
     return found
 
 
@@ -117,6 +124,12 @@ def members(found: dict[str, Package], wanted: Wanted) -> list[str]:
     return sorted(name for name, package in found.items() if wanted.covers(name) and (name in needed or wanted.fits(package)))
 
 
+def mismatched(found: dict[str, Package], parts: list[str]) -> set[str]:
+    """Return the parts of a set that another part needs in another version than they have."""
+    pairs = (pair for name in parts for pair in found[name].exact)
+    return {name for name, version in pairs if name in parts and found[name].version != version}
+
+
 def work(found: dict[str, Package], wanted: Wanted) -> Work:
     """Compare what dpkg has with what is wanted."""
     requested = wanted.packages + wanted.unpinned
@@ -129,7 +142,7 @@ def work(found: dict[str, Package], wanted: Wanted) -> Work:
     return Work(
         halfway=sorted(halfway),
         missing=sorted({*broken, *unmet}),
-        misplaced=[name for name in parts if not wanted.fits(found[name])],
+        misplaced=sorted({name for name in parts if not wanted.fits(found[name])} | mismatched(found, parts)),
         stray=sorted(stray),
         unheld=[name for name in parts if not found[name].held and name not in stray],
     )
@@ -142,9 +155,10 @@ def extras(found: dict[str, Package], wanted: Wanted, stray: Iterable[str]) -> l
 
 
 def present_version(found: dict[str, Package], wanted: Wanted) -> str:
-    """Return the one version of the set's installed parts, so that a repair need not upgrade the rest; nothing where they differ."""
-    versions = {found[name].version for name in members(found, wanted)}
-    return versions.pop() if wanted.version and len(versions) == 1 and fnmatchcase(next(iter(versions)), wanted.version) else ""
+    """Return the version that most of the set's installed parts have, so that a repair need not upgrade them; nothing where none fits."""
+    parts = [found[name] for name in members(found, wanted)]
+    version, count = Counter(part.version for part in parts).most_common(1)[0] if parts else ("", 0)
+    return version if wanted.version and count * 2 > len(parts) and fnmatchcase(version, wanted.version) else ""
 
 
 def sealed(body: str) -> str:

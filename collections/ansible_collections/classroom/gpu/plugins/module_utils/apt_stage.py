@@ -202,6 +202,13 @@ class Stage:
                 theirs.unlink(missing_ok=True)
                 linked(path, theirs)
 
+    def forget(self, packages: list[str]) -> None:
+        """Leave out what packages that are to go have set, such as the pins of another driver branch."""
+        for name in packages:
+            for line in (read(DPKG / "info" / f"{name}.list") or "").splitlines():
+                if line.startswith(f"{ETC}/preferences.d/"):
+                    (self.etc / Path(line).relative_to(ETC)).unlink(missing_ok=True)
+
     def pin(self, text: str, name: str) -> None:
         write(self.etc / "preferences.d" / f"classroom-{name}", text)
 

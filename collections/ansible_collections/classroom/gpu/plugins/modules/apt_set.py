@@ -346,12 +346,13 @@ class AptSet:
 
     def arguments(self, stage: Stage, found: dict, todo: apt.Work, wanted: apt.Wanted) -> list[str]:
         """What APT is asked for: packages to install, and with a dash those to purge."""
+        purge = [name for name in found if apt.matches(name, wanted.purge) and name not in wanted.packages + wanted.unpinned]
+        stage.forget(purge)
         asked = [name for name in wanted.packages if wanted.version or name in todo.missing]
         asked += [name for name in todo.missing if name in wanted.unpinned or (name not in wanted.packages and wanted.covers(name))]
         have = stage.versions([*asked, *apt.extras(found, wanted, todo.stray)])
         for name in asked:
             self.require(stage, name, have.get(name, []), wanted, found)
-        purge = [name for name in found if apt.matches(name, wanted.purge) and name not in wanted.packages + wanted.unpinned]
         needed = stage.needed(wanted.packages + wanted.unpinned) if purge else set()
         going = [name for name in purge if name not in needed]
         along = [name for name in apt.extras(found, wanted, going) if apt.chosen_version(have.get(name, []), wanted.version)]
