@@ -78,6 +78,13 @@ def test_alternatives(depends: str, groups: tuple) -> None:
     assert apt.alternatives(depends) == groups
 
 
+@pytest.mark.parametrize(("version", "wrong"), [("1.0-1", set()), ("1.1-1", {"firmware"})])
+def test_a_part_that_another_needs_in_one_version_may_provide_itself_without_its_revision(version: str, wrong: set[str]) -> None:
+    driver = apt.Package("driver", "1.0-1", True, "installed", True, frozenset(), (("firmware", "1.0"),), frozenset())
+    firmware = driver._replace(name="firmware", version=version, exact=())
+    assert apt.mismatched({"driver": driver, "firmware": firmware}, ["driver", "firmware"]) == wrong
+
+
 def test_versions_that_a_package_needs_exactly() -> None:
     assert apt.exactly("a (= 1.0-1), b (>= 2) | c:amd64 (= 3), d") == (("a", "1.0-1"), ("c", "3"))
 

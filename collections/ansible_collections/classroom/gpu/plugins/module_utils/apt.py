@@ -127,7 +127,8 @@ def members(found: dict[str, Package], wanted: Wanted) -> list[str]:
 def mismatched(found: dict[str, Package], parts: list[str]) -> set[str]:
     """Return the parts of a set that another part needs in another version than they have."""
     pairs = (pair for name in parts for pair in found[name].exact)
-    return {name for name, version in pairs if name in parts and found[name].version != version}
+    # Debian's firmware provides itself without its revision, and the driver asks for that: deb-control(5), "Provides".
+    return {name for name, version in pairs if name in parts and version not in (found[name].version, found[name].version.rpartition("-")[0])}
 
 
 def work(found: dict[str, Package], wanted: Wanted) -> Work:
