@@ -1,13 +1,17 @@
-"""A real EC2 API (moto in this process), for tests that run real Ansible and need no host."""
+"""A real EC2 API (moto in a process of its own: the rehearsal changes the one of this process), for tests that run real Ansible."""
 
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 REGION = "us-west-2"
 KEYS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
@@ -16,13 +20,16 @@ KEYS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
 @pytest.fixture(scope="session")
 def cloud() -> Iterator[str]:
     """Address of an API that has seat s01 of class rehearsal and seat s01 of class other."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    url = "http://{}:{}".format(*server.get_host_and_port())
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = subprocess.Popen([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stderr=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    wait_for(port)
     for classroom in ("rehearsal", "other"):
         launch(boto3.client("ec2", REGION, endpoint_url=url, **KEYS), classroom)
     yield url
-    server.stop()
+    server.terminate()
+    server.wait()
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +39,16 @@ def environment(cloud: str) -> dict[str, str]:
     nowhere = {"AWS_SHARED_CREDENTIALS_FILE": os.devnull, "AWS_CONFIG_FILE": os.devnull, "AWS_EC2_METADATA_DISABLED": "true"}
     keys = {name.upper(): value for name, value in KEYS.items()}
     return clean | nowhere | keys | {"AWS_ENDPOINT_URL": cloud, "AWS_REGION": REGION, "CLASSROOM": "rehearsal"}
+
+
+def wait_for(port: int) -> None:
+    """Wait until something answers on a port of this machine; raises TimeoutError after a minute."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            return
+        time.sleep(0.1)
+    raise TimeoutError(f"no EC2 API on port {port}")
 
 
 def launch(ec2, classroom: str) -> None:
