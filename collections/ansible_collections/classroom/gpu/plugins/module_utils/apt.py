@@ -128,7 +128,8 @@ def mismatched(found: dict[str, Package], parts: list[str]) -> set[str]:
     """Return the parts of a set that another part needs in another version than they have."""
     pairs = (pair for name in parts for pair in found[name].exact)
     # Debian's firmware provides itself without its revision, and the driver asks for that: deb-control(5), "Provides".
-    return {name for name, version in pairs if name in parts and version not in (found[name].version, found[name].version.rpartition("-")[0])}
+    have = {name: (found[name].version, found[name].version.rpartition("-")[0]) for name in parts}
+    return {name for name, version in pairs if name in parts and version not in have[name]}
 
 
 def work(found: dict[str, Package], wanted: Wanted) -> Work:
