@@ -9,7 +9,7 @@ short_description: Prove from outside that a seat runs the course's notebooks
 description:
   - Runs on the controller. Logs in to the seat's Jupyter over HTTPS with the seat's password, trusting the class's CA alone, and runs
     each notebook as the course has it at its commit, in a kernel of its own and in a copy of the course that is deleted afterwards.
-  - Before that it holds the seat's GPU layers against the stack, and lets the framework show in the same kernel what it computes on.
+  - Before that it holds the seat's GPU layers against the stack, and lets the framework show, in a kernel of its own, what it computes on.
   - The outcome is written to C(seats/SEAT/proof.json) in the class's folder. It holds, and nothing is run again, while the instance, its
     boot, the stack and what was seen of the seat stay the same.
   - A seat that is not proven is an outcome, not a failure of the module, so that the other seats are proven in the same run.
