@@ -23,8 +23,8 @@ def nvidia_driver_plan(found: dict, system: dict, settings: dict) -> dict:
 
 
 class FilterModule:
-    """The filter's name."""
+    """The filters' names."""
 
     def filters(self) -> dict:
-        """Return it by name."""
-        return {"nvidia_driver_plan": nvidia_driver_plan}
+        """Return them by name."""
+        return {"nvidia_driver_plan": nvidia_driver_plan, "nvidia_repository": nvidia_packages.repository}

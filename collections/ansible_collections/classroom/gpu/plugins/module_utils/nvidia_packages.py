@@ -55,7 +55,7 @@ def plan(found: dict, system: dict, settings: dict) -> dict:
         "pins": [name for name in every if source == "ubuntu" or name not in UNVERSIONED] + names["pins"],
         "purge": every,
         "unpinned": names["unpinned"] + headers,
-        "source": repository(system, settings) if source == "nvidia" else {},
+        "source": repository(system, settings["repository"], settings["fingerprint"]) if source == "nvidia" else {},
         "components": components(found, system, source),
         "open": open_modules and source != "debian",  # whose branches are all older than the first GPU that needs open ones
     }
@@ -160,11 +160,11 @@ def from_debian(branch: int, release: str) -> dict:
     return {"packages": packages, "pins": [], "unpinned": [], "choices": {}, "prebuilt": ""}
 
 
-def repository(system: dict, settings: dict) -> dict:
-    """Return NVIDIA's repository for a system, as apt_set takes it; the roles cuda and cudnn say the same."""
+def repository(system: dict, above: str, fingerprint: str) -> dict:
+    """Return NVIDIA's repository for a system (its ansible_facts), as apt_set takes it. above: the address that has a folder a system."""
     release = system["distribution_major_version"] if system["distribution"] == "Debian" else system["distribution_version"]
-    uri = f"{settings['repository'].rstrip('/')}/{system['distribution'].lower()}{release.replace('.', '')}/x86_64/"
-    key = {"key": f"{uri}3bf863cc.pub", "fingerprint": settings["fingerprint"]}
+    uri = f"{above.rstrip('/')}/{system['distribution'].lower()}{release.replace('.', '')}/x86_64/"
+    key = {"key": f"{uri}3bf863cc.pub", "fingerprint": fingerprint}
     return {"name": "nvidia-cuda", "uri": uri, "suite": "/", **key}
 
 
