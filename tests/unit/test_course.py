@@ -28,8 +28,15 @@ class Class:
             (self.source / name).write_text(text)
         mirrors.prepare_course(self.origin, self.source)
 
-    def settle(self, version: str = "main", check: bool = False) -> dict:
-        return settle(Course({"repository": str(self.origin), "version": version, "dest": str(self.dest), "patience": 60}), check)
+    def settle(self, version: str = "main", check: bool = False, fresh: bool = False) -> dict:
+        params = {"repository": str(self.origin), "version": version, "dest": str(self.dest), "fresh": fresh, "patience": 60}
+        return settle(Course(params), check)
+
+    def publish_bytes(self, name: str, content: bytes) -> str:
+        (self.source / name).parent.mkdir(exist_ok=True)
+        (self.source / name).write_bytes(content)
+        mirrors.prepare_course(self.origin, self.source)
+        return git(self.origin, "rev-parse", "main")[:8]
 
     def read(self, name: str) -> str:
         return (self.dest / name).read_text()
@@ -83,14 +90,67 @@ def test_a_new_commit_arrives_beside_a_students_edits(ready: Class) -> None:
     assert not ready.settle()["changed"]
 
 
-@pytest.mark.parametrize("name", ["one", "three"])
-def test_a_students_edit_is_never_overwritten(ready: Class, name: str) -> None:
+@pytest.mark.parametrize("name", ["one", "three.ipynb", "code/ü 1.ipynb"])
+def test_a_students_edit_stays_and_the_new_version_lands_beside(ready: Class, name: str) -> None:
+    (ready.dest / name).parent.mkdir(exist_ok=True)
     (ready.dest / name).write_text("mine")
-    ready.publish(**{name: "new"})
-    for check in (False, True, False):
-        result = ready.settle(check=check)
-        assert not result["changed"] and f"changes of its own in {name}" in result["left"]
-    assert ready.read(name) == "mine"
+    content = b"new\xff\x00"
+    short = ready.publish_bytes(name, content)
+    ready.publish(two="new")
+    short = git(ready.origin, "rev-parse", "main")[:8]
+    beside = str(Path(name).with_name(f"{Path(name).stem}.course-{short}{Path(name).suffix}"))
+    assert ready.settle(check=True)["changed"] and ready.read(name) == "mine"
+    result = ready.settle()
+    assert (result["changed"], result["beside"], result["left"]) == (True, [beside], "")
+    assert (ready.read(name), ready.read("two"), (ready.dest / beside).read_bytes()) == ("mine", "new", content)
+    assert [ready.settle(check=check)["changed"] for check in (True, False)] == [False, False]
+
+
+def test_a_second_update_of_an_edited_file_lands_beside_too(ready: Class) -> None:
+    (ready.dest / "one").write_text("mine")
+    for text in ("new", "newer"):
+        ready.publish(one=text)
+        assert len(ready.settle()["beside"]) == 1
+    assert ready.read("one") == "mine"
+    assert sorted(path.read_text() for path in ready.dest.glob("one.course-*")) == ["new", "newer"]
+
+
+def test_what_the_student_has_alike_needs_no_copy(ready: Class) -> None:
+    (ready.dest / "one").write_text("new")
+    ready.publish(one="new")
+    result = ready.settle()
+    assert (result["changed"], result["beside"]) == (True, [])
+    assert git(ready.dest, "status", "--porcelain") == ""
+
+
+def test_an_edited_file_that_the_course_drops_stays(ready: Class) -> None:
+    (ready.dest / "one").write_text("mine")
+    (ready.source / "one").unlink()
+    ready.publish(two="new")
+    result = ready.settle()
+    assert (result["beside"], result["left"]) == ([], "")
+    assert (ready.read("one"), ready.read("two")) == ("mine", "new")
+
+
+def test_a_killed_update_is_completed(ready: Class) -> None:
+    (ready.dest / "one").write_text("mine")
+    (ready.dest / "two").write_text("mine too")
+    (ready.source / "two").unlink()
+    ready.publish(one="new")
+    course = Course({"repository": str(ready.origin), "version": "main", "dest": str(ready.dest), "fresh": False, "patience": 60})
+    commit, _ = course.wanted()
+    course.git("fetch", "--quiet", "origin", "+refs/heads/*:refs/remotes/origin/*")
+    course.keep(course.clashes(commit), commit)  # and here the machine lost power
+    result = ready.settle()
+    assert (result["changed"], result["after"], result["left"]) == (True, commit, "")
+    assert (ready.read("one"), ready.read("two")) == ("mine", "mine too")
+    assert [path.read_text() for path in ready.dest.glob("one.course-*")] == ["new"]
+
+
+def test_a_fresh_course_can_be_had_back(ready: Class) -> None:
+    (ready.dest / "one").write_text("mine")
+    aside = Path(ready.settle(fresh=True)["set_aside"])
+    assert (ready.read("one"), (aside / "one").read_text()) == ("1", "mine")
 
 
 def test_a_students_commit_is_never_lost(ready: Class) -> None:

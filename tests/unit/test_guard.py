@@ -30,12 +30,13 @@ def test_accepted(classroom: str, subset: str | None, extra: dict) -> None:
         ("class", "s01", {}, "Type: run -e seats=s01"),
         ("class", None, {"seat": "s01"}, "Did you mean seats? Type: run -e seats=s01"),
         ("class", None, {"comfirm": "true"}, "Did you mean confirm? Type: run -e confirm=true"),
-        ("class", None, {"xyz": "1"}, "There are seats, confirm, interrupt, reprove and the settings."),
+        ("class", None, {"xyz": "1"}, "There are seats, confirm, interrupt, reprove, fresh_course and the settings."),
         ("class", None, {"classroom_name": "b"}, "Type: CLASSROOM=b run"),
         ("class", None, {"seats": "s01:s02"}, "Type: run -e seats=s01,s02"),
         ("class", None, {"seats": "localhost"}, "'localhost' is no seat id"),
         ("class", None, {"seats": "*"}, "'*' is no seat id"),
         ("class", None, {"seats": ["s01"]}, "names no seat"),
+        ("class", None, {"fresh_course": "true"}, "Type, with whose it shall be: run -e fresh_course=true -e seats=s01"),
     ],
 )
 def test_refused(classroom: str, subset: str | None, extra: dict, words: str) -> None:

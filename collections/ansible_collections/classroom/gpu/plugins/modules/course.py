@@ -8,8 +8,9 @@ module: course
 short_description: Keep a course checked out in a student's home
 description:
   - Clones the course, follows its branch, tag or commit, and brings deleted files and a deleted folder back.
-  - Never overwrites what the student changed or committed, and never fails because of it. The course then stays as it is,
-    and a warning says why.
+  - Never overwrites what the student changed, and never fails because of it. A file that the student and the course both changed stays
+    the student's, the course's version of it lands beside, and a warning says so.
+  - Where the student has commits, the course stays at its commit, and a warning says why.
   - Keeps the course's commit on this machine as C(refs/classroom/course), whatever the student does to branches.
 author: GPU Classroom
 options:
@@ -25,6 +26,10 @@ options:
     description: Folder of the course.
     type: path
     required: true
+  fresh:
+    description: Move the checkout aside, with all that the student did in it, and make a new one.
+    type: bool
+    default: false
   patience:
     description: Seconds after which one git command is given up.
     type: int
@@ -58,12 +63,17 @@ restored:
   returned: always
   type: list
   elements: str
+beside:
+  description: Copies of files of the course that the student has changed too, with the course's new content.
+  returned: always
+  type: list
+  elements: str
 left:
   description: Why the course was left at another commit; empty where it was not.
   returned: always
   type: str
 set_aside:
-  description: Where something went that lay in the course's place; empty where nothing did.
+  description: Where something went that lay in the course's place, such as the checkout before O(fresh); empty where nothing did.
   returned: always
   type: str
 """
@@ -81,15 +91,18 @@ SPEC = {
     "repository": {"type": "str", "required": True},
     "version": {"type": "str", "default": "main"},
     "dest": {"type": "path", "required": True},
+    "fresh": {"type": "bool", "default": False},
     "patience": {"type": "int", "default": 600},
 }
 COURSE = "refs/classroom/course"
+KEPT = ".git/classroom-kept"  # where a student's files wait while git takes away what the course dropped
 # No person answers, a silent server is given up after a minute, and the student's own settings of git do not matter.
 ENVIRONMENT = {
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_HTTP_LOW_SPEED_LIMIT": "1",
     "GIT_HTTP_LOW_SPEED_TIME": "60",
     "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_LITERAL_PATHSPECS": "1",
     "LC_ALL": "C.UTF-8",
 }
 
@@ -117,13 +130,13 @@ class Course:
 
     def __init__(self, params: dict) -> None:
         self.repository, self.version, self.dest = params["repository"], params["version"], Path(params["dest"])
-        self.patience = params["patience"]
+        self.fresh, self.patience = params["fresh"], params["patience"]
 
-    def git(self, *arguments: str, folder: Path | None = None) -> str:
+    def git(self, *arguments: str, folder: Path | None = None, stdin: str = "") -> str:
         """Run git in the checkout and return what it prints."""
         command = ["git", "-C", str(folder or self.dest), *arguments]
         try:
-            done = subprocess.run(command, env=os.environ | ENVIRONMENT, capture_output=True, text=True, timeout=self.patience)
+            done = subprocess.run(command, env=os.environ | ENVIRONMENT, input=stdin, capture_output=True, text=True, timeout=self.patience)
         except FileNotFoundError as error:
             raise GitError("git is not installed: the role base installs it") from error
         except subprocess.TimeoutExpired as error:
@@ -152,18 +165,24 @@ class Course:
         """The commit that is checked out; empty where there is no repository of its own in the folder."""
         return self.asks("rev-parse", "--verify", "--quiet", "HEAD^{commit}") if (self.dest / ".git").is_dir() else ""
 
-    def deleted(self) -> list[str]:
-        return self.asks("ls-files", "--deleted", "-z").split("\0")[:-1]
+    def paths(self, *arguments: str) -> set[str]:
+        """The paths that a git command lists."""
+        return set(self.git(*arguments, "-z").split("\0")) - {""}
 
-    def obstacle(self, commit: str, branch: str) -> str:
-        """What of the student's would be lost by checking `commit` out; empty where nothing would, as far as commits here tell."""
+    def deleted(self) -> list[str]:
+        return sorted(self.paths("ls-files", "--deleted"))
+
+    def obstacle(self, branch: str, commit: str) -> str:
+        """Why the checkout has to stay where it is, as far as commits here tell; empty where it need not."""
         heads = [self.head(), self.asks("rev-parse", "--verify", "--quiet", f"refs/heads/{branch}")]
-        if any(head and not self.of_the_course(head, commit) for head in heads):
-            return "has commits of its own"
-        arriving = set(self.asks("diff", "--name-only", "HEAD", commit).splitlines())
-        own = self.git("diff", "--name-only", "--diff-filter=d", "HEAD") + "\n" + self.git("ls-files", "--others")
-        both = sorted(arriving.intersection(own.splitlines()))
-        return f"has changes of its own in {', '.join(both[:3])}{' and more' if both[3:] else ''}" if both else ""
+        return "has commits of its own" if any(head and not self.of_the_course(head, commit) for head in heads) else ""
+
+    def clashes(self, commit: str) -> list[str]:
+        """Files that the student changed, or made, and that `commit` changes too."""
+        if not self.asks("rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}"):
+            return []  # not fetched: only the run that fetches it can tell
+        own = self.paths("diff", "--name-only", "--no-renames", "--diff-filter=d", "HEAD") | self.paths("ls-files", "--others")
+        return sorted(own & self.paths("diff", "--name-only", "--no-renames", "HEAD", commit))
 
     def of_the_course(self, head: str, commit: str) -> bool:
         """Tell whether `head` is what was checked out last, or is contained in `commit`."""
@@ -195,17 +214,54 @@ class Course:
             self.git("branch", "--quiet", f"--set-upstream-to=origin/{branch}", branch, folder=folder)
         self.git("update-ref", COURSE, commit, folder=folder)
 
-    def update(self, commit: str, branch: str) -> str:
-        """Move an existing checkout to a commit; return the reason why it stays where it is, if it does."""
+    def update(self, commit: str, branch: str) -> tuple[list[str], str]:
+        """Move an existing checkout to a commit. Returns the copies made, and the reason why it stays where it is, if it does."""
         self.git("remote", "set-url", "origin", self.repository)
         self.git("fetch", "--quiet", "--tags", "--force", "origin", "+refs/heads/*:refs/remotes/origin/*")
-        reason = self.obstacle(commit, branch)
-        if not reason:
-            try:
-                self.check_out(commit, branch, self.dest)
-            except GitError as error:
-                reason = f"cannot take the course's new files: {' '.join(str(error).split())}"
-        return reason
+        reason = self.obstacle(branch, commit)
+        if reason:
+            return [], reason
+        copies = self.keep(self.clashes(commit), commit)
+        try:
+            self.check_out(commit, branch, self.dest)
+        except GitError as error:
+            return copies, f"cannot take the course's new files: {' '.join(str(error).split())}"
+        finally:
+            self.put_back()
+        return copies, ""
+
+    def keep(self, files: list[str], commit: str) -> list[str]:
+        """Let the index hold `commit`'s version of files, with which a checkout leaves the student's in place (git-read-tree, two
+        tree merge), and put that version beside each, unless the student has the same or it is there. Returns the copies made."""
+        if not files:
+            return []
+        entries = self.git("ls-tree", "-r", "-z", commit, "--", *files).split("\0")[:-1]
+        arriving = [entry.split("\t", 1)[1] for entry in entries]
+        gone = [f"0 {'0' * 40}\t{path}" for path in files if path not in arriving]
+        self.git("update-index", "-z", "--index-info", stdin="".join(f"{entry}\0" for entry in gone + entries))
+        self.asks("update-index", "--refresh")
+        for path in set(files).difference(arriving):
+            (self.dest / KEPT / path).parent.mkdir(parents=True, exist_ok=True)
+            (self.dest / path).rename(self.dest / KEPT / path)
+        copies = []
+        for path in sorted(self.paths("diff-files", "--name-only").intersection(arriving)):
+            draft = self.dest / self.git("checkout-index", "--temp", "--", path).split("\t")[0]
+            beside = Path(path).with_name(f"{Path(path).stem}.course-{commit[:8]}{Path(path).suffix}")
+            if os.path.lexists(self.dest / beside):
+                draft.unlink()
+            else:
+                draft.chmod(0o644)
+                draft.rename(self.dest / beside)
+                copies.append(str(beside))
+        return copies
+
+    def put_back(self) -> None:
+        """Return the files that `keep` moved out of git's way, also those of a run that was killed. None replaces another."""
+        for kept in [path for path in (self.dest / KEPT).rglob("*") if path.is_symlink() or not path.is_dir()]:
+            place = self.dest / kept.relative_to(self.dest / KEPT)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if not os.path.lexists(place):
+                kept.rename(place)
 
     def restore(self, files: list[str]) -> None:
         """Bring deleted files back."""
@@ -214,20 +270,26 @@ class Course:
 
 
 def settle(course: Course, check: bool) -> dict:
-    """Bring the checkout to the wanted commit where that loses nothing."""
+    """Bring the checkout to the wanted commit in a way that loses nothing."""
     commit, branch = course.wanted()
     head = course.head()
-    result = {"before": head, "after": head, "restored": course.deleted() if head else [], "left": "", "set_aside": ""}
-    if not head:
+    if head and not check:
+        course.put_back()
+    result = {"before": head, "after": head, "restored": course.deleted() if head else [], "beside": [], "left": "", "set_aside": ""}
+    if not head or course.fresh:
         result |= {"after": commit, "set_aside": "" if check else course.clone(commit, branch)}
+    elif head != commit and check:
+        result |= {"beside": course.clashes(commit), "left": course.obstacle(branch, commit)}
     elif head != commit:
-        result["left"] = course.obstacle(commit, branch) if check else course.update(commit, branch)
-        result["after"] = head if result["left"] else commit
+        result["beside"], result["left"] = course.update(commit, branch)
     elif not check:
         course.git("update-ref", COURSE, commit)  # the student may have pulled it
-    if not check:
-        course.restore(course.deleted() if head else [])
-    return {"changed": result["after"] != head or bool(result["restored"]), **result}
+    if not result["left"]:
+        result["after"] = commit
+    if head and not course.fresh and not check:
+        course.restore(course.deleted())
+    changed = result["after"] != head or course.fresh or bool(result["restored"] or (result["beside"] and not check))
+    return {"changed": changed, **result}
 
 
 def main() -> None:
@@ -238,7 +300,10 @@ def main() -> None:
     except GitError as error:
         module.fail_json(msg=str(error))
     if result["set_aside"]:
-        module.warn(f"{module.params['dest']} was no git repository: it is now {result['set_aside']}.")
+        module.warn(f"What was {module.params['dest']} is now {result['set_aside']}.")
+    if result["beside"]:
+        copies = ", ".join(result["beside"])
+        module.warn(f"{module.params['dest']}: the student's files stay; the course's new versions lie beside: {copies}.")
     if result["left"]:
         module.warn(f"{module.params['dest']} stays at commit {result['after'][:8]}, because it {result['left']}.")
     module.exit_json(**result)

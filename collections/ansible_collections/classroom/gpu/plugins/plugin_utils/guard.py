@@ -15,7 +15,7 @@ from ansible.utils.vars import load_extra_vars
 from ansible_collections.classroom.gpu.plugins.module_utils import roster
 
 ROOT = Path(__file__).parents[6]
-SWITCHES = ("seats", "confirm", "interrupt", "reprove")
+SWITCHES = ("seats", "confirm", "interrupt", "reprove", "fresh_course")
 CLASSROOM = re.compile(r"[a-z][a-z0-9_]{0,30}")
 REFUSED = 4
 
@@ -45,6 +45,8 @@ def refusal(classroom: str, subset: str | None, extra: dict, command: str, known
     for name in extra:
         if name not in (*SWITCHES, *known):
             return unknown(name, extra[name], command, [*SWITCHES, *known])
+    if "fresh_course" in extra and "seats" not in extra:
+        return f"Every student's course would move aside. Type, with whose it shall be: {command} -e fresh_course=true -e seats=s01"
     return bad_seats(extra["seats"], command) if "seats" in extra else None
 
 
