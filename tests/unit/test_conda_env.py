@@ -239,7 +239,7 @@ class Seat:
     def arguments(self) -> dict:
         pins = [("brought", "1.0"), ("shared", "2.0")]
         lines = [f"{name}=={version} --hash=sha256:{self.hash(name, version)}\n" for name, version in pins]
-        return {
+        options = {
             "path": str(self.prefix),
             "environment": {"channels": ["forge"], "dependencies": [*self.specs, {"pip": ["brought"]}]},
             "lock": f"--no-index\n--find-links {self.wheels}\n" + "".join(lines),
@@ -248,6 +248,7 @@ class Seat:
             "cache": str(self.folder / "pkgs"),
             "patience": 60,
         } | self.options
+        return {name: value for name, value in options.items() if value is not None}
 
     def hash(self, name: str, version: str) -> str:
         return hashlib.sha256((self.wheels / f"{name}-{version}-py3-none-any.whl").read_bytes()).hexdigest()
@@ -270,7 +271,7 @@ class Seat:
     def conda_install(self, spec: str) -> None:
         """What a student's own `conda install` does: another package, beside those that are there."""
         there = [f"{record['name']} =={record['version']}" for record in map(read_json, self.prefix.glob("conda-meta/*.json"))]
-        empty = {"virtual_packages": {}, "platform": "", "optional": False, "explicit": [], "reinstall": [], "install": True}
+        empty = {"virtual_packages": {}, "platform": "", "optional": False, "explicit": [], "reinstall": [], "install": True, "solve": True}
         place = {"prefix": str(self.prefix), "cache": str(self.folder / "student"), "channels": [f"{self.alias}/forge"]}
         request, command = json.dumps(empty | place | {"specs": [*there, spec]}), [sys.executable, "-m", conda_engine.__name__]
         subprocess.run(command, input=request, env=ENVIRON, text=True, check=True, capture_output=True)
@@ -328,6 +329,13 @@ def test_files_of_both_makers_are_repaired(made: Seat) -> None:
     assert result["repaired"] == forecast["repaired"] == ["brought", "shared", "tool"]
     assert made.versions() == WANTED
     assert not made.run()["changed"]
+
+
+def test_a_repair_needs_no_channel(made: Seat) -> None:
+    made.server.close()
+    (made.prefix / SITE / "tool/__init__.py").unlink()
+    assert made.run()["repaired"] == ["tool"]
+    assert made.versions() == WANTED
 
 
 def test_an_environment_whose_python_is_gone_is_repaired(made: Seat) -> None:
@@ -464,7 +472,8 @@ def test_a_lock_keeps_what_a_student_added_by_conda(made: Seat, tmp_path: Path) 
 def test_cuda_is_what_the_stack_says_whatever_the_machine_has(seat: Seat, cuda: str, ending: str) -> None:
     own, seat.specs = {"virtual_packages": {"__cuda": cuda}}, ["accelerated"]
     seat.options = own | {"environment": None, "lock": "", "specs": seat.specs, "channels": ["forge"]}
-    assert ending in seat.run(check=True).get("msg", "")
+    forecast = seat.run(check=True)
+    assert forecast.get("added") == (None if ending else ["accelerated 1.0"]) and ending in forecast.get("msg", "")
     seat.options = {}
     locked = seat.lock_conda(**own)
     assert locked.get("packages") == (None if ending else {"accelerated": "1.0"}) and ending in locked.get("msg", "")

@@ -89,7 +89,7 @@ async def solve(request: dict) -> tuple[list, list]:
 
 
 def locked(request: dict) -> tuple[list, list]:
-    """The packages of a lock, each URL#SHA256, and those installed beside them that stay. Nothing is asked of a channel."""
+    """The packages of a lock, each URL#SHA256, and those installed that stay. Nothing is asked of a channel."""
     import rattler
 
     made = []
@@ -150,7 +150,7 @@ def complete(prefix: Path) -> None:
 
 async def answer(request: dict) -> dict:
     """Do what is asked; the answer is name and version of each package, and its address with its sha256."""
-    specs, solution = locked(request) if request["explicit"] else await solve(request)
+    specs, solution = await solve(request) if request["solve"] else locked(request)
     if request["install"]:
         await install(request, specs, solution)
     if request["install"] and request["explicit"]:

@@ -122,10 +122,19 @@ class Found:
     complete: bool
 
     @property
-    def conda_due(self) -> bool:
+    def altered(self) -> bool:
+        """Whether somebody removed one of the conda packages or put another version in its place."""
         now = {package: version(record) for package, record in self.conda.items()}
-        altered = any(now.get(package) != then for package, then in self.state["conda"].items())
-        return not self.complete or altered or bool(self.damaged_conda)
+        return any(now.get(package) != then for package, then in self.state["conda"].items())
+
+    @property
+    def conda_due(self) -> bool:
+        return not self.complete or self.altered or bool(self.damaged_conda)
+
+    @property
+    def only_damaged(self) -> bool:
+        """Whether the packages that should be there are known: those that are there."""
+        return self.complete and not self.altered
 
     @property
     def wheels_due(self) -> bool:

@@ -239,16 +239,18 @@ class CondaEnv:
         """Solve, install if asked to, and return name and version of every conda package of the solution."""
         pins = [f"{package} {version}" for package, version in found.state["conda"].items()] if found.complete else []
         extras = [package for package in found.kept(self.want) if package in found.conda]
+        known = bool(self.want.explicit) or found.only_damaged
         request = {
+            "solve": not known,
             "prefix": str(self.prefix),
             "cache": self.params["cache"],
             "channels": self.want.channels,
             "platform": "",
             "virtual_packages": self.params["virtual_packages"],
-            "specs": self.want.specs if self.want.explicit else [*self.want.specs, *pins, *extras],
+            "specs": self.want.specs if known else [*self.want.specs, *pins, *extras],
             "optional": self.params["optional"],
             "explicit": self.want.explicit,
-            "extras": extras,
+            "extras": [*found.conda] if found.only_damaged else extras,
             "reinstall": found.damaged_conda,
             "install": install,
         }

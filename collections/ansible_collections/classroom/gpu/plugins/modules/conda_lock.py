@@ -87,6 +87,7 @@ def solve(module: AnsibleModule, folder: str) -> dict:
     pip_section_has_its_own = [item for item in params["environment"].get("dependencies") or [] if isinstance(item, str)]
     want = wanted(params["environment"] | {"dependencies": pip_section_has_its_own}, "", params["channel_alias"])
     request = {
+        "solve": True,
         "prefix": f"{folder}/prefix",
         "cache": f"{folder}/cache",
         "channels": want.channels,
