@@ -21,7 +21,7 @@ from ansible_collections.classroom.gpu.plugins.module_utils import conda_engine,
 from rehearsal import channel, mirrors
 
 ROOT = Path(__file__).parents[2]
-FAULTY_MIRROR = ROOT / "molecule/conda_env-faults/files/mirror.py"
+FAULTY_MIRROR = ROOT / "molecule/conda_env/files/mirror.py"
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 SITE = f"lib/python{PYTHON}/site-packages"
 ENVIRON = os.environ | {"PYTHONPATH": str(ROOT / "collections")}
