@@ -11,6 +11,9 @@ ENTER = eval "$$(python -m rehearsal env)"
 # Scenarios that test-all adds: real drivers and compilers, which take minutes and gigabytes.
 SKIP = nvidia_driver-debian cuda-nvcc
 
+# Unit tests that test-all adds: fifty environments, and one of sixty packages.
+UNIT = -m "not slow"
+
 .PHONY: setup lock rehearsal test test-all lint unit molecule cloud story clean
 .NOTPARALLEL:
 
@@ -30,7 +33,7 @@ lint: setup  ## Style of YAML, Ansible and Python
 	echo "lint: clean"
 
 unit: setup  ## Pure functions, and the roles' contracts
-	@pytest -q -n auto
+	@pytest -q -n auto $(UNIT)
 
 molecule: setup  ## Every role on hosts of the rehearsal's cloud, two scenarios at a time: each is a class of its own
 	@mkdir -p test-results
@@ -55,6 +58,7 @@ test: lint unit cloud molecule story  ## What CI runs
 	@python -m rehearsal down
 
 test-all: PYTEST =
+test-all: UNIT =
 test-all: SKIP =
 test-all: lint unit cloud molecule story  ## … and what is slow: 20 hosts, killed runs, real drivers and compilers
 	@python -m rehearsal down

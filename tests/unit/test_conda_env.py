@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,20 +13,25 @@ import time
 import zipfile
 from pathlib import Path
 
+import jinja2
 import pytest
-from ansible_collections.classroom.gpu.plugins.module_utils import conda_prefix
+import rattler
+from ansible_collections.classroom.gpu.plugins.module_utils import conda_engine, conda_prefix
 
 from rehearsal import channel, mirrors
 
 ROOT = Path(__file__).parents[2]
+FAULTY_MIRROR = ROOT / "molecule/conda_env/files/mirror.py"
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 SITE = f"lib/python{PYTHON}/site-packages"
+ENVIRON = os.environ | {"PYTHONPATH": str(ROOT / "collections")}
+PLATFORM = str(rattler.Platform.current())
 RUN = """
-import sys, json
+import importlib, sys, json
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.classroom.gpu.plugins.modules import conda_env
+module = importlib.import_module("ansible_collections.classroom.gpu.plugins.modules." + sys.argv[1])
 with patch_module_args(json.load(sys.stdin)):
-    conda_env.main()
+    module.main()
 """
 
 
@@ -59,6 +65,57 @@ def test_locks_fit_their_environments(stack: str) -> None:
     assert "ipykernel" in want.locked
 
 
+ENVIRONMENT = {"channels": ["forge"], "dependencies": ["python"]}
+PYTHON_LINE = f"https://conda.anaconda.org/forge/linux-64/python-3.11-h1_0.conda#{'a' * 64}"
+
+
+@pytest.mark.parametrize(
+    ("text", "packages"),
+    [
+        ("", ()),
+        (f"# a comment\n@EXPLICIT\n{PYTHON_LINE}\n", (PYTHON_LINE.replace("https://conda.anaconda.org", "http://alias"),)),
+        ("@EXPLICIT\nfile:///a/b/noarch/x-1-0.tar.bz2#sha256:" + "0" * 64, ("file:///a/b/noarch/x-1-0.tar.bz2#" + "0" * 64,)),
+        (conda_prefix.explicit_text(ENVIRONMENT, "linux-64", [PYTHON_LINE], "https://other"), None),
+    ],
+)
+def test_a_conda_lock_is_read(text: str, packages: tuple[str, ...] | None) -> None:
+    want = conda_prefix.wanted(ENVIRONMENT, "", "http://alias/", text)
+    assert packages is None or want.explicit == packages
+    assert want.named == ({"python": "3.11"} if text and "python" in text else {"x": "1"} if text else {"python": "(unsolved)"})
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (PYTHON_LINE, "no line @EXPLICIT"),
+        ("@EXPLICIT\n", "no line @EXPLICIT with packages below it"),
+        (f"@EXPLICIT\n{PYTHON_LINE[:-1]}\n", "is no URL#SHA256 of a package"),
+        (f"# environment: {'0' * 64}\n@EXPLICIT\n{PYTHON_LINE}\n", "made from another environment.yml"),
+    ],
+)
+def test_a_conda_lock_that_cannot_be_used_is_refused(text: str, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        conda_prefix.wanted(ENVIRONMENT, "", "http://alias", text)
+
+
+def test_a_mirror_makes_the_same_lock() -> None:
+    near = PYTHON_LINE.replace("https://conda.anaconda.org", "http://alias")
+    texts = {conda_prefix.explicit_text(ENVIRONMENT, "linux-64", [line], "http://alias/") for line in (near, PYTHON_LINE)}
+    assert len(texts) == 1 and PYTHON_LINE in texts.pop()
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        ("failed to fetch a-1.conda\nCaused by: x\nCaused by: hash mismatch", "^http://m/a-1.conda could not be fetched whole: hash"),
+        ("failed to link b\nCaused by: x\nCaused by: No space left on device", "^failed to link b: No space left on device$"),
+        ("Cannot solve the request because of: six >=99\n└─ no candidates", "six >=99\n└─ no candidates$"),
+    ],
+)
+def test_an_engine_explains_itself_in_a_sentence(error: str, sentence: str) -> None:
+    assert re.search(sentence, conda_engine.explanation(error, {"a-1.conda": "http://m/a-1.conda"}))
+
+
 def test_a_report_tells_additions_removals_changes_and_repairs() -> None:
     result = conda_prefix.report({"a": "1", "b": "1", "c": "1"}, {"b": "2", "c": "1", "d": "1"}, ["c", "gone"])
     assert (result["added"], result["removed"], result["changed_packages"], result["repaired"]) == (["d 1"], ["a 1"], ["b 1 -> 2"], ["c"])
@@ -72,6 +129,7 @@ def test_a_report_tells_additions_removals_changes_and_repairs() -> None:
         ("Text", {}, 0, False),
         ("Text", {}, float("inf"), True),
         (None, {}, float("inf"), False),
+        ("longer text", {"size_in_bytes": 4}, float("inf"), False),
         (None, {"_path": "gone.pyc"}, 0, True),
         ("text", {"path_type": "softlink"}, 0, False),
         ("with prefix", {"sha256_in_prefix": hashlib.sha256(b"with prefix").hexdigest()}, 0, True),
@@ -115,6 +173,22 @@ def digest(text: str) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
 
 
+# conda itself cannot be had for a test. What is tested with this is who calls whom; it says that it is a stand-in.
+STAND_IN = {
+    "bin/python": "#!/bin/sh\necho stand-in\n",
+    "bin/activate": 'export ACTIVATED_BY="a stand-in for conda: $1"\n',
+    "etc/profile.d/conda.sh": 'conda() { echo "a stand-in for conda $*"; }\n',
+}
+
+
+def write_tree(folder: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o755)
+
+
 @pytest.fixture(scope="module")
 def content(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A mirror with a channel: a Python that is this test's own, and packages `tool` and `shared` with one module each."""
@@ -127,12 +201,29 @@ def content(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (work / "python/pyvenv.cfg").write_text(f"home = {real.parent}\n")
     channel.write(channel.Package("python", f"{PYTHON}.0", "0", work / "python"), forge)
     (work / "broken").mkdir()
-    channel.write(channel.Package("broken", "1.0", "0", work / "broken", "noarch", ("tool >=99",), index={"noarch": "generic"}), forge)
+    generic = {"index": {"noarch": "generic"}, "subdir": "noarch"}
+    channel.write(channel.Package("broken", "1.0", "0", work / "broken", depends=("tool >=99",), **generic), forge)
+    write_tree(work / "conda", STAND_IN)
+    channel.write(channel.Package("conda", "1.0", "0", work / "conda", **generic), forge)
+    channel.write(channel.Package("accelerated", "1.0", "0", work / "broken", depends=("__cuda >=12",), **generic), forge)
     made = {(name, version): wheel(wheels, name, version) for name in ("tool", "shared", "brought", "extra") for version in ("1.0", "2.0")}
-    for name in ("tool", "shared"):
+    for name in ("tool", "shared", "extra"):
         channel.write(channel.wheel_package(made[name, "1.0"], work / name), forge)
     channel.index(forge)
     return root
+
+
+def start(module: str, arguments: dict) -> subprocess.Popen:
+    """Run a module as Ansible does, in a process group of its own."""
+    command = [sys.executable, "-c", RUN, module]
+    process = subprocess.Popen(command, env=ENVIRON, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    process.stdin.write(json.dumps(arguments))
+    process.stdin.close()
+    return process
+
+
+def read_json(path: Path) -> dict:
+    return json.loads(path.read_text())
 
 
 class Seat:
@@ -142,13 +233,13 @@ class Seat:
         self.folder, self.wheels, self.prefix = folder, content / "wheels", folder / "envs/dl_aws"
         self.prefix.parent.mkdir()
         self.server, self.alias = server, f"http://127.0.0.1:{server.port}/conda"
-        self.specs = ["python", "tool", "shared"]
+        self.specs, self.options = ["python", "tool", "shared"], {}
 
     @property
     def arguments(self) -> dict:
         pins = [("brought", "1.0"), ("shared", "2.0")]
         lines = [f"{name}=={version} --hash=sha256:{self.hash(name, version)}\n" for name, version in pins]
-        return {
+        options = {
             "path": str(self.prefix),
             "environment": {"channels": ["forge"], "dependencies": [*self.specs, {"pip": ["brought"]}]},
             "lock": f"--no-index\n--find-links {self.wheels}\n" + "".join(lines),
@@ -156,23 +247,35 @@ class Seat:
             "tools": sys.prefix,
             "cache": str(self.folder / "pkgs"),
             "patience": 60,
-        }
+        } | self.options
+        return {name: value for name, value in options.items() if value is not None}
 
     def hash(self, name: str, version: str) -> str:
         return hashlib.sha256((self.wheels / f"{name}-{version}-py3-none-any.whl").read_bytes()).hexdigest()
 
     def start(self, check: bool = False) -> subprocess.Popen:
-        environment = os.environ | {"PYTHONPATH": str(ROOT / "collections")}
-        process = subprocess.Popen(
-            [sys.executable, "-c", RUN], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
-        )
-        process.stdin.write(json.dumps(self.arguments | {"_ansible_check_mode": check}))
-        process.stdin.close()
-        return process
+        return start("conda_env", self.arguments | {"_ansible_check_mode": check})
 
     def run(self, check: bool = False) -> dict:
         with self.start(check) as process:
             return json.loads(process.stdout.read())
+
+    def lock_conda(self, **options: object) -> dict:
+        """Make the lock of the conda packages, as playbooks/lock.yml does."""
+        machine = {"__archspec": "1", "__cuda": "", "__glibc": "2.35", "__linux": "5.15"}
+        own = {"dest": str(self.folder / "conda.lock"), "tools": sys.executable, "virtual_packages": machine, "platform": PLATFORM}
+        given = {key: self.arguments[key] for key in ("environment", "channel_alias")}
+        with start("conda_lock", given | own | options) as process:
+            return json.loads(process.stdout.read())
+
+    def conda_install(self, spec: str) -> None:
+        """What a student's own `conda install` does: another package, beside those that are there."""
+        there = [f"{record['name']} =={record['version']}" for record in map(read_json, self.prefix.glob("conda-meta/*.json"))]
+        empty = {"virtual_packages": {}, "platform": "", "optional": False, "explicit": [], "reinstall": [], "install": True, "solve": True}
+        place = {"prefix": str(self.prefix), "cache": str(self.folder / "student"), "channels": [f"{self.alias}/forge"]}
+        request, command = json.dumps(empty | place | {"specs": [*there, spec]}), [sys.executable, "-m", conda_engine.__name__]
+        subprocess.run(command, input=request, env=ENVIRON, text=True, check=True, capture_output=True)
+        assert list(self.prefix.glob(f"conda-meta/{spec}-*.json"))
 
     def uv(self, *arguments: str) -> None:
         source = ("--no-cache", "--no-index", f"--find-links={self.wheels}", f"--python={self.prefix}/bin/python")
@@ -226,6 +329,13 @@ def test_files_of_both_makers_are_repaired(made: Seat) -> None:
     assert result["repaired"] == forecast["repaired"] == ["brought", "shared", "tool"]
     assert made.versions() == WANTED
     assert not made.run()["changed"]
+
+
+def test_a_repair_needs_no_channel(made: Seat) -> None:
+    made.server.close()
+    (made.prefix / SITE / "tool/__init__.py").unlink()
+    assert made.run()["repaired"] == ["tool"]
+    assert made.versions() == WANTED
 
 
 def test_an_environment_whose_python_is_gone_is_repaired(made: Seat) -> None:
@@ -286,3 +396,144 @@ def test_a_channel_that_does_not_answer_is_named(seat: Seat) -> None:
     seat.alias = "http://127.0.0.1:9/conda"
     result = seat.run()
     assert result["failed"] and "http://127.0.0.1:9/conda/forge" in result["msg"]
+
+
+@pytest.mark.parametrize(("fault", "names"), [(("--corrupt", "tool"), "tool-1.0"), (("--die-after", "1"), "")])
+def test_a_mirror_that_fails_is_named_and_the_next_run_completes(seat: Seat, fault: tuple[str, ...], names: str) -> None:
+    good, upstream = seat.alias, seat.alias.removesuffix("/conda")
+    with subprocess.Popen([sys.executable, FAULTY_MIRROR, "0", upstream, *fault], stdout=subprocess.PIPE, text=True) as mirror:
+        seat.alias = f"http://127.0.0.1:{mirror.stdout.readline().strip()}/conda"
+        result = seat.run()
+        mirror.kill()
+    assert result["failed"] and "\n" not in result["msg"] and f"{seat.alias}/forge/" in result["msg"] and names in result["msg"]
+    seat.alias = good
+    seat.run()
+    assert seat.versions() == WANTED
+    assert not seat.run()["changed"]
+
+
+def test_a_students_conda_package_is_kept(made: Seat) -> None:
+    made.conda_install("extra")
+    (made.prefix / SITE / "tool/__init__.py").unlink()
+    result = made.run()
+    assert (result["kept"], result["repaired"], result["removed"]) == (["extra"], ["tool"], [])
+    assert (made.prefix / SITE / "extra/__init__.py").exists()
+    assert not made.run()["changed"]
+
+
+def test_a_removed_package_is_installed_and_one_that_the_stack_drops_goes(made: Seat) -> None:
+    for path in [*(made.prefix / SITE).glob("tool*"), *made.prefix.glob("conda-meta/tool-*.json")]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert made.run()["added"] == ["tool 1.0"]
+    made.specs = ["python", "shared"]
+    assert made.run()["removed"] == ["tool 1.0"]
+
+
+def test_what_nobody_seems_to_have_touched_is_read_when_asked(made: Seat) -> None:
+    path, state = made.prefix / SITE / "tool/__init__.py", made.prefix / conda_prefix.STATE
+    path.write_text(path.read_text().replace("1.0", "6.6"))
+    state.write_text(json.dumps(read_json(state) | {"since": time.time() + 3600}))
+    assert not made.run()["changed"]
+    made.options = {"deep": True}
+    assert made.run()["repaired"] == ["tool"]
+    assert made.versions() == WANTED
+
+
+def test_a_lock_is_installed_without_a_solver(seat: Seat, content: Path, tmp_path: Path) -> None:
+    assert seat.lock_conda(_ansible_check_mode=True)["changed"] and not (tmp_path / "conda.lock").exists()
+    assert [seat.lock_conda()["changed"] for _ in range(2)] == [True, False]
+    lock = (tmp_path / "conda.lock").read_text()
+    assert f"https://conda.anaconda.org/forge/{PLATFORM}/python-{PYTHON}.0-0.conda#" in lock
+    seat.server.close()
+    shutil.copytree(content / "conda", tmp_path / "unsolvable/conda")
+    for index in tmp_path.glob("unsolvable/conda/forge/*/repodata*"):
+        index.unlink()
+    seat.server = mirrors.serve(tmp_path / "unsolvable", "127.0.0.1", 0)
+    seat.alias, seat.options = f"http://127.0.0.1:{seat.server.port}/conda", {"explicit": lock}
+    forecast, result = seat.run(check=True), seat.run()
+    assert result["added"] == forecast["added"] == ["brought 1.0", f"python {PYTHON}.0", "shared 2.0", "tool 1.0"]
+    assert read_json(next(seat.prefix.glob("conda-meta/tool-*.json")))["depends"] == ["python >=3.9"]
+    assert not seat.run()["changed"]
+    (seat.prefix / SITE / "tool/__init__.py").unlink()
+    assert seat.run()["repaired"] == ["tool"]
+    assert seat.versions() == WANTED
+
+
+def test_a_lock_keeps_what_a_student_added_by_conda(made: Seat, tmp_path: Path) -> None:
+    made.conda_install("extra")
+    made.lock_conda()
+    made.options = {"explicit": (tmp_path / "conda.lock").read_text()}
+    assert made.run()["kept"] == ["extra"]
+    assert (made.prefix / SITE / "extra/__init__.py").exists()
+    assert not made.run()["changed"]
+
+
+@pytest.mark.parametrize(("cuda", "ending"), [("12.9", ""), ("11.8", "__cuda >=12"), ("", "__cuda >=12")])
+def test_cuda_is_what_the_stack_says_whatever_the_machine_has(seat: Seat, cuda: str, ending: str) -> None:
+    own, seat.specs = {"virtual_packages": {"__cuda": cuda}}, ["accelerated"]
+    seat.options = own | {"environment": None, "lock": "", "specs": seat.specs, "channels": ["forge"]}
+    forecast = seat.run(check=True)
+    assert forecast.get("added") == (None if ending else ["accelerated 1.0"]) and ending in forecast.get("msg", "")
+    seat.options = {}
+    locked = seat.lock_conda(**own)
+    assert locked.get("packages") == (None if ending else {"accelerated": "1.0"}) and ending in locked.get("msg", "")
+
+
+def test_an_environment_of_specs_comes_and_goes(seat: Seat) -> None:
+    seat.options = {"environment": None, "lock": "", "specs": ["tool"], "channels": ["forge"]}
+    assert seat.run()["added"] == [f"python {PYTHON}.0", "tool 1.0"]
+    seat.options |= {"state": "absent"}
+    forecast, result = seat.run(check=True), seat.run()
+    assert result["removed"] == forecast["removed"] == [f"python {PYTHON}.0", "tool 1.0"]
+    assert not seat.prefix.exists() and not seat.run()["changed"]
+
+
+def test_a_folder_that_is_no_environment_is_not_deleted(seat: Seat) -> None:
+    write_tree(seat.prefix, {"thesis.tex": "years of work"})
+    seat.options = {"state": "absent", "environment": None}
+    assert "is no conda environment" in seat.run()["msg"] and (seat.prefix / "thesis.tex").exists()
+    seat.options |= {"path": str(seat.folder)}
+    assert "holds other environments" in seat.run()["msg"]
+
+
+def test_check_mode_without_a_working_tool_environment_says_so(seat: Seat, tmp_path: Path) -> None:
+    for tools in (tmp_path / "none", tmp_path / "damaged"):
+        seat.options = {"tools": str(tools)}
+        forecast = seat.run(check=True)
+        assert forecast["changed"] and f"first makes the tool environment {tools}" in forecast["msg"]
+        assert "brought 1.0" in forecast["added"] and "tool (unsolved)" in forecast["added"]
+        write_tree(tmp_path / "damaged/bin", {"python": "#!/bin/sh\nexit 1\n", "uv": ""})
+
+
+@pytest.mark.parametrize("commands", [["conda", "mamba"], ["mamba"]])
+def test_source_activate_works_with_conda_and_without(made: Seat, tmp_path: Path, commands: list[str]) -> None:
+    """The channel offers (a stand-in for) conda, but no mamba."""
+    base = {"path": str(tmp_path), "environment": None, "lock": "", "specs": commands, "channels": ["forge"], "optional": True}
+    made.options = base
+    assert made.run()["added"] == (["conda 1.0"] if "conda" in commands else [])
+    assert not made.run()["changed"]
+    templates = {"shim/activate": "activate.j2", "profile": "profile.j2"}
+    names = {"ansible_managed": "", "conda_env_root": tmp_path, "conda_env_name": "dl_aws"}
+    folder = ROOT / "roles/conda_env/templates"
+    write_tree(tmp_path, {path: jinja2.Template((folder / name).read_text()).render(names) for path, name in templates.items()})
+
+    def shell(script: str) -> subprocess.CompletedProcess:
+        environment = {"PATH": f"{tmp_path}/shim:{os.environ['PATH']}"}
+        return subprocess.run(["bash", "-euc", f". {tmp_path}/profile\n{script}"], env=environment, capture_output=True, text=True)
+
+    for words in ("activate dl_aws", "activate", "activate dl_aws; source activate dl_aws"):
+        done = shell(f'source {words}; echo "${{ACTIVATED_BY:-$CONDA_PREFIX $(command -v python) $PS1}}"')
+        shim = f"{made.prefix} {made.prefix}/bin/python (dl_aws) "
+        assert done.stdout.rstrip("\n") == ("a stand-in for conda: dl_aws" if "conda" in commands else shim), done.stderr
+    unknown = shell("source activate nothing")
+    assert unknown.returncode == 1 and unknown.stderr.strip() == "activate: there is no environment nothing; choose one of: dl_aws"
+    assert shell("conda --version").stdout == ("a stand-in for conda --version\n" if "conda" in commands else "")
+
+
+@pytest.mark.slow
+def test_fifty_creates_in_a_row(seat: Seat) -> None:
+    for _ in range(50):
+        result = seat.run()
+        assert result.get("added"), result
+        assert seat.versions() == WANTED
+        shutil.rmtree(seat.prefix)

@@ -17,20 +17,32 @@ from ansible_collections.classroom.gpu.plugins.module_utils.wheels import distri
 
 # Written last of all, so that a run that was killed shows. conda reads only the .json files of this folder.
 STATE = "conda-meta/classroom"
+# How the lock of playbooks/lock.yml says which environment.yml it was made from.
+MADE_FROM = "# environment: "
+EXPLICIT = re.compile(r"\w+://\S+/([^/\s]+)-([^-/\s]+)-[^-/\s]+\.(?:conda|tar\.bz2)#[0-9a-f]{64}")
+PUBLIC = "https://conda.anaconda.org"
 DIST_INFO = re.compile(r"/site-packages/([^/]+\.dist-info)/")
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the stack asks for: conda specs, the channels' addresses, and the hashed lock of the pip section."""
+    """What the stack asks for: conda specs, the channels' addresses, the hashed lock of the pip section, and that of the conda packages."""
 
     specs: tuple[str, ...]
     channels: tuple[str, ...]
     lock: str
+    explicit: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
-        return hashlib.sha256(json.dumps([self.specs, self.channels, self.lock]).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([self.specs, self.channels, self.lock, self.explicit]).encode()).hexdigest()
+
+    @property
+    def named(self) -> dict[str, str]:
+        """Name and version of each conda package as far as they are known without a solver."""
+        if self.explicit:
+            return dict(EXPLICIT.fullmatch(line).groups() for line in self.explicit)
+        return {re.split(r"[^\w.-]", spec, maxsplit=1)[0]: "(unsolved)" for spec in self.specs}
 
     @property
     def locked(self) -> dict[str, str]:
@@ -43,8 +55,8 @@ def normal(package: str) -> str:
     return re.sub(r"[-_.]+", "-", package).lower()
 
 
-def wanted(environment: dict, lock: str, alias: str) -> Wanted:
-    """Read an environment.yml, already parsed, with the lock of its pip section.
+def wanted(environment: dict, lock: str, alias: str, explicit: str = "") -> Wanted:
+    """Read an environment.yml, already parsed, with the lock of its pip section and that of its conda packages.
 
     Raises ValueError, whose text names what to change, where the two do not fit.
     """
@@ -54,6 +66,7 @@ def wanted(environment: dict, lock: str, alias: str) -> Wanted:
         specs=tuple(item for item in dependencies if isinstance(item, str)),
         channels=tuple(channel if "://" in channel else f"{alias.rstrip('/')}/{channel}" for channel in environment.get("channels") or []),
         lock=lock,
+        explicit=explicit_packages(environment, explicit, alias),
     )
     if not want.specs or not want.channels:
         raise ValueError("environment.yml names no channels or no conda dependencies: it needs both, at least `python`.")
@@ -61,6 +74,40 @@ def wanted(environment: dict, lock: str, alias: str) -> Wanted:
     if missing:
         raise ValueError(f"requirements.txt does not lock {', '.join(missing)} of environment.yml: run `make lock`.")
     return want
+
+
+def environment_digest(environment: dict) -> str:
+    """Tell the conda part of one environment.yml from another's; its pip section has a lock of its own."""
+    specs = [item for item in environment.get("dependencies") or [] if isinstance(item, str)]
+    return hashlib.sha256(json.dumps([environment.get("channels"), specs]).encode()).hexdigest()
+
+
+def explicit_packages(environment: dict, text: str, alias: str) -> tuple[str, ...]:
+    """The lines URL#SHA256 of a conda lock, its channels found below `alias`; none where there is no lock.
+
+    Raises ValueError where it is not such a lock, or that of another environment.yml.
+    """
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        return ()
+    packages = [line.replace("#sha256:", "#") for line in lines if not line.startswith(("#", "@"))]
+    bad = [line for line in packages if not EXPLICIT.fullmatch(line)]
+    if "@EXPLICIT" not in lines or bad or not packages:
+        found = f"{bad[0]} is no URL#SHA256 of a package" if bad else "there is no line @EXPLICIT with packages below it"
+        raise ValueError(f"The conda lock cannot be used: {found}. Make it again with playbooks/lock.yml.")
+    made_from = [line.removeprefix(MADE_FROM) for line in lines if line.startswith(MADE_FROM)]
+    if made_from and made_from != [environment_digest(environment)]:
+        raise ValueError("The conda lock was made from another environment.yml: make it again with playbooks/lock.yml, or delete it.")
+    return tuple(f"{alias.rstrip('/')}{line.removeprefix(PUBLIC)}" if line.startswith(f"{PUBLIC}/") else line for line in packages)
+
+
+def explicit_text(environment: dict, platform: str, urls: Iterable[str], alias: str) -> str:
+    """A lock of conda packages as `conda create --file` reads it. A mirror makes the same lock as the channel itself."""
+    near = f"{alias.rstrip('/')}/"
+    lines = [f"{PUBLIC}/{url.removeprefix(near)}" if url.startswith(near) else url for url in urls]
+    made_from = f"{MADE_FROM}{environment_digest(environment)}"
+    head = ["# Made by playbooks/lock.yml from environment.yml.", f"# platform: {platform}", made_from]
+    return "".join(f"{line}\n" for line in [*head, "@EXPLICIT", *sorted(lines)])
 
 
 @dataclass(frozen=True)
@@ -75,10 +122,19 @@ class Found:
     complete: bool
 
     @property
-    def conda_due(self) -> bool:
+    def altered(self) -> bool:
+        """Whether somebody removed one of the conda packages or put another version in its place."""
         now = {package: version(record) for package, record in self.conda.items()}
-        altered = any(now.get(package) != then for package, then in self.state["conda"].items())
-        return not self.complete or altered or bool(self.damaged_conda)
+        return any(now.get(package) != then for package, then in self.state["conda"].items())
+
+    @property
+    def conda_due(self) -> bool:
+        return not self.complete or self.altered or bool(self.damaged_conda)
+
+    @property
+    def only_damaged(self) -> bool:
+        """Whether the packages that should be there are known: those that are there."""
+        return self.complete and not self.altered
 
     @property
     def wheels_due(self) -> bool:
@@ -137,6 +193,7 @@ def read_state(prefix: Path) -> dict:
 def write_state(prefix: Path, state: dict) -> None:
     """Write the state in one step."""
     draft = prefix / f"{STATE}.new"
+    draft.parent.mkdir(parents=True, exist_ok=True)  # an environment of no packages has no such folder
     draft.write_text(json.dumps(state), encoding="utf-8")
     draft.replace(prefix / STATE)
 
@@ -194,6 +251,9 @@ def intact(prefix: Path, entry: dict, since: float) -> bool:
     digest = entry.get("sha256_in_prefix") or entry.get("sha256")
     if entry.get("path_type") == "softlink":
         return os.path.islink(path)
+    # A file that the prefix was written into has another size than the package says.
+    if digest == entry.get("sha256") and entry.get("size_in_bytes", status.st_size) != status.st_size:
+        return False
     if not digest or max(status.st_mtime, status.st_ctime) <= since:
         return True
     return os.path.isfile(path) and hashlib.sha256(Path(path).read_bytes()).hexdigest() == digest

@@ -9,6 +9,7 @@ short_description: Keep a conda environment as its stack says
 description:
   - Installs the conda packages of an environment.yml through py-rattler and its pip section, from a lock with hashes, through C(uv).
     The result is an ordinary conda prefix.
+  - The conda packages come from a solver, or from a lock of their own, which wins.
   - Stays with what is installed as long as it meets the specs, so that a second run changes nothing.
   - Finds files that were deleted or altered since and installs their packages again, whichever of the two they came from.
     Versions that somebody changed are put back. Packages that somebody added are kept.
@@ -18,27 +19,62 @@ description:
 author: GPU Classroom
 options:
   path:
-    description: Folder of the environment. The folder above it must exist and be writable.
+    description: Folder of the environment. It or the folder above it must exist and be writable.
     type: path
     required: true
+  state:
+    description: Whether the environment shall be there. V(absent) deletes it with all that was added to it.
+    type: str
+    choices: [present, absent]
+    default: present
   environment:
     description: Content of the environment.yml. Its C(channels) are names below O(channel_alias) or full addresses.
     type: dict
-    required: true
+  specs:
+    description: What to install, as conda writes it (V(numpy >=2)), instead of an O(environment).
+    type: list
+    elements: str
+  channels:
+    description: Where O(specs) are found, as in an environment.yml.
+    type: list
+    elements: str
+    default: [conda-forge]
+  optional:
+    description: Leaves out those specs whose package none of the channels has, instead of failing.
+    type: bool
+    default: false
+  explicit:
+    description:
+      - Content of a lock of the conda packages, the line V(@EXPLICIT) and then one V(URL#SHA256) each,
+        as C(conda list --explicit --sha256) writes it.
+      - Where there is one, nothing is solved. Addresses below https://conda.anaconda.org are fetched from O(channel_alias).
+      - One that C(playbooks/lock.yml) made from another O(environment) is refused.
+    type: str
+    default: ""
   lock:
     description: Content of the requirements file that locks the pip section, in which every package has its version and hashes.
     type: str
     default: ""
+  virtual_packages:
+    description:
+      - Version by name of the virtual packages (V(__cuda), V(__glibc)) that the solver counts with instead of what the machine has.
+        An empty version means that the machine has none.
+    type: dict
+    default: {}
+  deep:
+    description: Reads every file and compares its sha256, also those whose size and time say that nobody touched them.
+    type: bool
+    default: false
   channel_alias:
     description: Address under which channels are found by name.
     type: str
     default: https://conda.anaconda.org
   tools:
-    description: Python environment that holds py-rattler and C(uv).
+    description: Python environment that holds py-rattler and C(uv). Without it, check mode says what would be asked for.
     type: path
     default: /opt/classroom/conda
   cache:
-    description: Folder for downloaded conda packages.
+    description: Folder for downloaded conda packages, and for the locks that let one run at a time work on an environment.
     type: path
     default: /opt/conda/pkgs
   patience:
@@ -61,6 +97,27 @@ EXAMPLES = r"""
     environment: "{{ lookup('ansible.builtin.file', 'stacks/rehearsal/environment.yml') | from_yaml }}"
     lock: "{{ lookup('ansible.builtin.file', 'stacks/rehearsal/requirements.txt') }}"
   become_user: ubuntu
+
+- name: Install from a lock, without a solver
+  classroom.gpu.conda_env:
+    path: /opt/conda/envs/dl_aws
+    environment: "{{ lookup('ansible.builtin.file', 'environment.yml') | from_yaml }}"
+    explicit: "{{ lookup('ansible.builtin.file', 'conda-linux-64.lock') }}"
+    lock: "{{ lookup('ansible.builtin.file', 'requirements.txt') }}"
+  become_user: ubuntu
+
+- name: Have an environment for one tool
+  classroom.gpu.conda_env:
+    path: /opt/conda/envs/tool
+    specs: [python=3.12, ffmpeg]
+    virtual_packages: {__cuda: "12.9"}
+  become_user: ubuntu
+
+- name: Delete it
+  classroom.gpu.conda_env:
+    path: /opt/conda/envs/tool
+    state: absent
+  become_user: ubuntu
 """
 
 RETURN = r"""
@@ -70,7 +127,7 @@ added:
   type: list
   elements: str
 changed_packages:
-  description: Packages whose version changed, as V(name old -> new).
+  description: Packages whose version changed, as V(name old -> new). (C(changed) tells, as with every module, whether anything did.)
   returned: always
   type: list
   elements: str
@@ -89,6 +146,10 @@ kept:
   returned: always
   type: list
   elements: str
+msg:
+  description: What a run would do first, where check mode could not ask the engines.
+  returned: in check mode, without a working tool environment
+  type: str
 """
 
 import fcntl
@@ -115,8 +176,15 @@ from ansible_collections.classroom.gpu.plugins.module_utils.conda_prefix import 
 
 SPEC = {
     "path": {"type": "path", "required": True},
-    "environment": {"type": "dict", "required": True},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "environment": {"type": "dict"},
+    "specs": {"type": "list", "elements": "str"},
+    "channels": {"type": "list", "elements": "str", "default": ["conda-forge"]},
+    "optional": {"type": "bool", "default": False},
+    "explicit": {"type": "str", "default": ""},
     "lock": {"type": "str", "default": ""},
+    "virtual_packages": {"type": "dict", "default": {}},
+    "deep": {"type": "bool", "default": False},
     "channel_alias": {"type": "str", "default": "https://conda.anaconda.org"},
     "tools": {"type": "path", "default": "/opt/classroom/conda"},
     "cache": {"type": "path", "default": "/opt/conda/pkgs"},
@@ -139,10 +207,12 @@ class CondaEnv:
 
     def hold(self) -> None:
         """Wait until no other run works on the environment. Both engines inherit the lock: it outlives a run that is killed."""
+        cache = Path(self.params["cache"])
         try:
-            self.lock = os.open(self.prefix.parent / f".{self.prefix.name}.lock", os.O_CREAT | os.O_RDWR, 0o600)
+            cache.mkdir(parents=True, exist_ok=True)
+            self.lock = os.open(cache / f"{str(self.prefix).replace('/', '-')}.lock", os.O_CREAT | os.O_RDWR, 0o600)
         except OSError as error:
-            self.module.fail_json(msg=f"{self.prefix.parent} must be a folder that this user may write to: {error.strerror}.")
+            self.module.fail_json(msg=f"{cache} must be a folder that this user may write to: {error.strerror}.")
         deadline = time.monotonic() + self.params["patience"]
         while True:
             try:
@@ -169,19 +239,23 @@ class CondaEnv:
         """Solve, install if asked to, and return name and version of every conda package of the solution."""
         pins = [f"{package} {version}" for package, version in found.state["conda"].items()] if found.complete else []
         extras = [package for package in found.kept(self.want) if package in found.conda]
+        known = bool(self.want.explicit) or found.only_damaged
         request = {
+            "solve": not known,
             "prefix": str(self.prefix),
             "cache": self.params["cache"],
             "channels": self.want.channels,
-            "specs": [*self.want.specs, *pins, *extras],
+            "platform": "",
+            "virtual_packages": self.params["virtual_packages"],
+            "specs": self.want.specs if known else [*self.want.specs, *pins, *extras],
+            "optional": self.params["optional"],
+            "explicit": self.want.explicit,
+            "extras": [*found.conda] if found.only_damaged else extras,
             "reinstall": found.damaged_conda,
             "install": install,
         }
         done = self.run(str(self.tools / "bin/python"), "-m", ENGINE, stdin=json.dumps(request))
-        try:
-            reply = json.loads(done.stdout)
-        except ValueError:
-            reply = {"error": f"py-rattler ended with status {done.returncode}: {done.stderr.strip()[-1500:]}"}
+        reply = conda_engine.reply(done.stdout, done.stderr, done.returncode)
         if "error" in reply:
             self.module.fail_json(msg=f"{self.prefix}: {reply['error']}")
         return reply["packages"]
@@ -209,11 +283,14 @@ class CondaEnv:
             return ""
         return self.uv("install", "--require-hashes", "--no-deps", "--link-mode=copy", *extra, "--requirement=-", stdin=self.want.lock)
 
+    def ready(self) -> bool:
+        """Tell whether both engines work."""
+        python, uv = self.tools / "bin/python", self.tools / "bin/uv"
+        return python.exists() and uv.exists() and not self.run(str(python), "-c", "import rattler", stdin="").returncode
+
     def plan(self, found: Found) -> dict[str, str]:
-        """What would be installed afterwards, by name; before there is an engine, only what the stack says is known."""
+        """What would be installed afterwards, by name."""
         versions = dict(found.versions)
-        if not (self.tools / "bin/python").exists():
-            return versions | {re.split(r"[^\w.-]", spec, maxsplit=1)[0]: "(unsolved)" for spec in self.want.specs} | self.want.locked
         if found.conda_due:
             versions = self.conda(found, install=False) | {package: versions[package] for package in found.wheels}
         if not (self.prefix / "bin/python").exists():
@@ -236,28 +313,64 @@ class CondaEnv:
         return after
 
 
-def main() -> None:
-    """Compare the environment with its stack, and make them agree."""
-    module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
-    try:
-        want = wanted(module.params["environment"], module.params["lock"], module.params["channel_alias"])
-    except ValueError as error:
-        module.fail_json(msg=str(error))
-    env = CondaEnv(module, want)
-    if not module.check_mode:
-        env.hold()
-    found = look(env.prefix, want)
+    def remove(self) -> None:
+        """Delete the environment. conda's records go last, by which what is left of a killed run is known for an environment."""
+        if any((self.prefix / "envs").glob("*")):
+            self.module.fail_json(msg=f"{self.prefix} holds other environments in {self.prefix}/envs: delete those first.")
+        if not (self.prefix / "conda-meta").is_dir() and any(self.prefix.iterdir()):
+            self.module.fail_json(msg=f"{self.prefix} is no conda environment, so it is not deleted: look what it is.")
+        for path in sorted(self.prefix.iterdir(), key=lambda path: path.name == "conda-meta"):
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        self.prefix.rmdir()
+
+
+def absent(env: CondaEnv) -> dict:
+    """Delete the environment if there is one."""
+    there = env.prefix.is_dir()
+    before = look(env.prefix, env.want, since=math.inf).versions if there else {}
+    if there and not env.module.check_mode:
+        env.remove()
+    return {"changed": there, "kept": [], **report(before, {}, [])}
+
+
+def present(env: CondaEnv) -> dict:
+    """Compare the environment with what is wanted, and make them agree."""
+    check = env.module.check_mode
+    found = look(env.prefix, env.want, since=0.0 if env.params["deep"] else None)
     due = found.conda_due or found.wheels_due
-    before, after = found.versions, found.versions
-    if due and module.check_mode:
+    before, after, said = found.versions, found.versions, {}
+    if due and check and not env.ready():  # only what the stack says is known
+        after = env.want.named | before | env.want.locked
+        said = {"msg": f"A run first makes the tool environment {env.tools}, and then asks the solver for versions."}
+    elif due and check:
         after = env.plan(found)
     elif due:
         after = env.apply(found).versions
     result = report(before, after, found.damaged_conda + found.damaged_wheels)
     put_right = result["repaired"] + (result["changed_packages"] if found.complete else [])
     if put_right:
-        module.warn(f"{env.prefix}: {'to be put' if module.check_mode else 'put'} right: {', '.join(put_right)}.")
-    module.exit_json(changed=due, kept=found.kept(want), **result)
+        env.module.warn(f"{env.prefix}: {'to be put' if check else 'put'} right: {', '.join(put_right)}.")
+    return {"changed": due, "kept": found.kept(env.want), **said, **result}
+
+
+def main() -> None:
+    """Bring the environment into its state."""
+    either = [("environment", "specs")]
+    module = AnsibleModule(SPEC, mutually_exclusive=either, required_if=[("state", "present", either[0], True)], supports_check_mode=True)
+    params = module.params
+    environment = params["environment"] or {"channels": params["channels"], "dependencies": params["specs"] or []}
+    try:
+        gone = params["state"] == "absent"
+        want = Wanted((), (), "") if gone else wanted(environment, params["lock"], params["channel_alias"], params["explicit"])
+    except ValueError as error:
+        module.fail_json(msg=str(error))
+    env = CondaEnv(module, want)
+    if not module.check_mode:
+        env.hold()
+    try:
+        module.exit_json(**(absent if gone else present)(env))
+    except OSError as error:  # a full disk, a folder of somebody else
+        module.fail_json(msg=f"{env.prefix}: {error.strerror} ({error.filename or 'while writing'}). After that is mended, run again.")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ module: uv_env
 short_description: Keep a Python environment as its lock says
 description:
   - Installs exactly the wheels of a lock with hashes, and nothing else, through C(uv).
+  - Without O(uv) the environment is made by C(python -m venv) and pip, anew whenever it is not as it should be. That is how an
+    environment comes about that brings C(uv) itself.
   - Finds files that were deleted or altered since and installs their packages again.
   - Interrupted at any moment, the next run completes the environment, because what was installed is written down last.
 author: GPU Classroom
@@ -23,7 +25,6 @@ options:
   uv:
     description: The C(uv) executable.
     type: path
-    required: true
   python:
     description: The Python that a new environment is made with.
     type: path
@@ -40,6 +41,11 @@ EXAMPLES = r"""
     path: /opt/jupyter
     lock: "{{ lookup('ansible.builtin.file', 'requirements.txt') }}"
     uv: /opt/classroom/conda/bin/uv
+
+- name: Install uv where there is none
+  classroom.gpu.uv_env:
+    path: /opt/classroom/conda
+    lock: "{{ lookup('ansible.builtin.file', 'requirements.txt') }}"
 """
 
 RETURN = r"""
@@ -79,22 +85,33 @@ def damaged(prefix: Path, state: dict) -> list[str]:
     return sorted({name(dist) for dist in state["distributions"] if dist not in present or not whole(present[dist], since)})
 
 
-def uv(module: AnsibleModule, *arguments: str, stdin: str | None = None) -> None:
-    """Run uv, and fail with its last words if it fails."""
+def run(module: AnsibleModule, *command: str, stdin: str | None = None) -> None:
+    """Run an installer, and fail with its last words if it fails."""
     environment = {"UV_PYTHON_DOWNLOADS": "never"} | ({"SSL_CERT_FILE": AUTHORITIES} if os.path.exists(AUTHORITIES) else {})
-    command = [module.params["uv"], *arguments]
-    code, _, stderr = module.run_command(command, data=stdin, environ_update=environment)
+    code, stdout, stderr = module.run_command([*command], data=stdin, environ_update=environment)
     if code:
-        module.fail_json(msg=f"{module.params['path']}: '{' '.join(command[:3])}' failed: {stderr.strip()[-1500:]}", rc=code)
+        words = (stderr.strip() or stdout.strip())[-1500:]
+        module.fail_json(msg=f"{module.params['path']}: '{' '.join(command[:3])}' failed: {words}", rc=code)
+
+
+def bootstrap(module: AnsibleModule, prefix: Path) -> None:
+    """Make the environment anew with what every Python brings."""
+    run(module, module.params["python"], "-m", "venv", "--clear", str(prefix))
+    common = ["--quiet", "--disable-pip-version-check", "--no-cache-dir", "--require-hashes", "--no-deps", "--only-binary=:all:"]
+    run(module, f"{prefix}/bin/python", "-m", "pip", "install", *common, "--requirement=/dev/stdin", stdin=module.params["lock"])
 
 
 def install(module: AnsibleModule, prefix: Path, again: list[str]) -> None:
     """Make the environment if there is none, and bring it to the lock; the packages in `again` from their wheels once more."""
+    uv = module.params["uv"]
     (prefix / STATE).unlink(missing_ok=True)
+    if not uv:
+        return bootstrap(module, prefix)
     if not (prefix / "bin/python").exists():
-        uv(module, "venv", "--clear", "--quiet", "--python", module.params["python"], str(prefix))
+        run(module, uv, "venv", "--clear", "--quiet", "--python", module.params["python"], str(prefix))
     common = ["--quiet", "--no-cache", "--link-mode=copy", "--compile-bytecode", "--require-hashes", f"--python={prefix}/bin/python"]
-    uv(module, "pip", "sync", *common, *(f"--reinstall-package={package}" for package in again), "-", stdin=module.params["lock"])
+    common += [f"--reinstall-package={package}" for package in again]
+    return run(module, uv, "pip", "sync", *common, "-", stdin=module.params["lock"])
 
 
 def record(prefix: Path, digest: str) -> None:
@@ -110,7 +127,7 @@ def main() -> None:
         argument_spec={
             "path": {"type": "path", "required": True},
             "lock": {"type": "str", "required": True},
-            "uv": {"type": "path", "required": True},
+            "uv": {"type": "path"},
             "python": {"type": "path", "default": "/usr/bin/python3"},
         },
         supports_check_mode=True,
@@ -122,6 +139,8 @@ def main() -> None:
     if (stale or again) and not module.check_mode:
         install(module, prefix, again)
         record(prefix, digest)
+    if again:
+        module.warn(f"{prefix}: {'to be put' if module.check_mode else 'put'} right: {', '.join(again)}.")
     module.exit_json(changed=stale or bool(again), repaired=again)
 
 

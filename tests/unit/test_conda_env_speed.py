@@ -1,0 +1,105 @@
+"""How long classroom.gpu.conda_env takes for sixty real packages, beside what every Python can do: ratios of one run.
+
+No time is judged here, because machines differ and are busy; the figures go to test-results/conda_env.json.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rehearsal import channel, mirrors
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = 60
+ENVIRON = os.environ | {"PYTHONPATH": str(ROOT / "collections")}
+RUN = """
+import sys, json
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.classroom.gpu.plugins.modules import conda_env
+with patch_module_args(json.load(sys.stdin)):
+    conda_env.main()
+"""
+
+
+def wheels(folder: Path) -> list[Path]:
+    """Sixty of JupyterLab's wheels, compiled and pure; pip checks their hashes."""
+    lock = ROOT / "roles/jupyter/files/requirements.txt"
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"]
+    subprocess.run([*pip, "--only-binary=:all:", f"--dest={folder}", f"--requirement={lock}"], check=True)
+    return sorted(folder.glob("*.whl"), key=lambda path: path.name.lower())[:PACKAGES]
+
+
+def real_channel(folder: Path, work: Path, chosen: list[Path]) -> dict[str, str]:
+    """A channel of CPython and these wheels; returns version by name."""
+    empty = work / "empty"
+    empty.mkdir(parents=True)
+    channel.write(channel.python_package(work), folder)
+    generic = {"subdir": "noarch", "index": {"noarch": "generic"}}
+    channel.write(channel.Package("python_abi", "3.11", "4_cp311", empty, depends=("python 3.11.*",), **generic), folder)
+    packages = [channel.wheel_package(wheel, work / wheel.stem) for wheel in chosen]
+    for package in packages:
+        channel.write(package, folder)
+    channel.index(folder)
+    return {package.name: package.version for package in packages}
+
+
+def timed(work: Callable[[], object]) -> tuple[float, object]:
+    """Seconds and result of some work."""
+    begin = time.monotonic()
+    result = work()
+    return time.monotonic() - begin, result
+
+
+def venv_and_pip(folder: Path, chosen: list[Path]) -> None:
+    """The same packages as every Python installs them, from files on this disk."""
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    pip = [folder / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "--no-index", "--no-deps", "--no-cache-dir", *chosen], check=True)
+
+
+def conda_env(arguments: dict) -> dict:
+    """Run the module as Ansible does."""
+    done = subprocess.run([sys.executable, "-c", RUN], env=ENVIRON, input=json.dumps(arguments), capture_output=True, text=True)
+    return json.loads(done.stdout)
+
+
+@pytest.mark.slow
+def test_sixty_packages(tmp_path: Path) -> None:
+    chosen = wheels(tmp_path / "wheels")
+    versions = real_channel(tmp_path / "mirror/conda/forge", tmp_path / "work", chosen)
+    server = mirrors.serve(tmp_path / "mirror", "127.0.0.1", 0)
+    arguments = {
+        "path": str(tmp_path / "env"),
+        "specs": ["python=3.11", *(f"{name}=={version}" for name, version in versions.items())],
+        "channels": ["forge"],
+        "channel_alias": f"http://127.0.0.1:{server.port}/conda",
+        "tools": sys.prefix,
+        "cache": str(tmp_path / "cache"),
+    }
+    pip, _ = timed(lambda: venv_and_pip(tmp_path / "venv", chosen))
+    create, created = timed(lambda: conda_env(arguments))
+    server.close()
+    no_op, same = timed(lambda: conda_env(arguments))
+    deep, read = timed(lambda: conda_env(arguments | {"deep": True}))
+    broken = next(path for path in sorted((tmp_path / "env").glob("lib/python3.11/site-packages/*/__init__.py")) if path.stat().st_size)
+    broken.unlink()
+    repair, repaired = timed(lambda: conda_env(arguments))
+    assert len(created["added"]) == PACKAGES + 2, created
+    assert (same["changed"], read["changed"]) == (False, False)
+    assert len(repaired["repaired"]) == 1 and broken.is_file(), repaired
+    figures = {
+        "packages": PACKAGES,
+        "seconds": {"venv_and_pip": pip, "create": create, "no_op": no_op, "no_op_that_reads_all": deep, "repair_of_one_file": repair},
+        "create_beside_venv_and_pip": create / pip,
+        "repair_beside_create": repair / create,
+    }
+    (ROOT / "test-results").mkdir(exist_ok=True)
+    (ROOT / "test-results/conda_env.json").write_text(json.dumps(figures, indent=1) + "\n")
