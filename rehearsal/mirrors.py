@@ -1,4 +1,4 @@
-"""The local sources of a rehearsal: APT repositories, a conda channel, the example course in git, files, and a page that tells an address.
+"""The local sources of a rehearsal: APT repositories, a conda channel, the example courses in git, files, and a page that tells an address.
 
 `prepare` makes their content, `serve` offers it. Both know nothing of EC2: a seat finds them by the address in the class's settings.
 """
@@ -25,6 +25,7 @@ from rehearsal import apt, channel
 
 CACHE = Path("/var/cache/rehearsal/mirrors")
 COURSE = Path(__file__).parents[1] / "examples/hello-course"
+TF1_COURSE = COURSE.with_name("tf1-course")
 ADDRESS, PORT = "198.19.0.1", 8080
 IDLE, GIT_TIMEOUT = 30, 120  # seconds: a silent connection, one git command
 FIRST_COMMIT, BETWEEN_COMMITS = 1700000000, 86400  # seconds since 1970: fixed, so that the same course is the same commit everywhere
@@ -45,6 +46,7 @@ def prepare(out: Path = CACHE, course: Path = COURSE) -> Path:
         prepare_channel(out / "conda")
         prepare_apt(out / "apt", out / "apt-keys")
         prepare_course(out / "git/hello-course.git", course)
+        prepare_course(out / "git/tf1-course.git", TF1_COURSE)
     return out
 
 

@@ -133,6 +133,39 @@ def test_cells_run_in_order_until_one_fails():
     assert kernel.ran == ["1", "2"]
 
 
+class Seat:
+    """Starts kernels that answer as told, by name, and notes which."""
+
+    def __init__(self, **kernels):
+        self.kernels, self.started = kernels, []
+
+    def start(self, name, session):
+        self.started.append(name)
+        return nullcontext(self.kernels[name])
+
+
+@pytest.mark.parametrize(
+    ("named", "offered", "started"),
+    [
+        ("python3", ["dl_aws", "python3"], ["dl_aws", "python3"]),
+        ("python3", ["dl_aws"], ["dl_aws"]),
+        ("dl_aws", ["dl_aws", "python3"], ["dl_aws"]),
+        ("", ["dl_aws", "python3"], ["dl_aws"]),
+    ],
+)
+def test_a_notebook_runs_in_the_kernel_that_it_names(named, offered, started):
+    metadata = {"kernelspec": {"name": named}} if named else {}
+    notebook = {"metadata": metadata, "cells": [{"cell_type": "code", "source": "1"}]}
+    copied, ran = [json.dumps({"copy": "/tmp/proof-1", "notebook": notebook})], ["", "Hello", ""]
+    other = len(started) > 1
+    server = Seat(dl_aws=Kernel(*copied, *([] if other else ran)), python3=Kernel(*ran))
+    wanted = {"notebook": "code/a.ipynb", "expect": "Hello"}
+    assert seat_proof.run_notebook(server, wanted, offered, PARAMS | {"course_dir": "/c"})["ok"] is True
+    assert server.started == started
+    enter, cell, delete = server.kernels[started[-1]].ran[-3:]
+    assert "chdir" in enter and cell == "1" and "rmtree" in delete
+
+
 @pytest.mark.parametrize(
     ("kind", "content", "outcome"),
     [

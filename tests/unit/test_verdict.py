@@ -171,6 +171,7 @@ def test_what_clashes_inside_a_stack(parts: dict, words: str) -> None:
         (altered("minimal", python=3.11), "`python` has to be a text"),
         (altered("minimal", toolkits="12.9"), "`toolkits` has to be a list"),
         (altered("minimal", gpu="yes"), "`gpu` has to be required or optional"),
+        (altered("minimal", tf1_kernel="yes"), "`tf1_kernel` has to be true or false"),
         (altered("minimal", framework={"name": "tensorflow"}), "`framework` has to be {}"),
         (altered("minimal", toolkits=["12.4"]), "CUDA 12.4 is not in"),
         (altered("minimal", cudnn="6.0"), "cuDNN 6.0 is not in"),
@@ -207,6 +208,7 @@ def test_a_stacks_files_agree(name: str) -> None:
     wheels = {"tensorflow": ("tensorflow", "tensorflow-cpu"), "pytorch": ("torch",)}.get(stack["framework"].get("name"), ())
     locked = [f"\n{wheel}=={stack['framework']['version']} " in f"\n{lock}" for wheel in wheels]
     assert any(locked) or not wheels or not lock
+    assert "\ntf-keras==" in lock or not stack.get("tf1_kernel")
     for part, wheel in (("cuda", "cuda-runtime"), ("cudnn", "cudnn")):
         version = stack["framework"].get(part)
         assert not version or not lock or any(f"\nnvidia-{wheel}{suffix}=={version}." in lock for suffix in ("", "-cu12", "-cu13")), part

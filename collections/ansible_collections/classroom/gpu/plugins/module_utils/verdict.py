@@ -67,6 +67,8 @@ def stack_problems(stack: object) -> list[str]:
         wrong.append("`toolkits` has to be a list of texts in quotes.")
     if stack.get("gpu") not in ("required", "optional"):
         wrong.append("`gpu` has to be required or optional.")
+    if not isinstance(stack.get("tf1_kernel", False), bool):
+        wrong.append("`tf1_kernel` has to be true or false.")
     wrong += framework_problems(stack.get("framework"))
     return wrong or unknown_parts(stack)
 

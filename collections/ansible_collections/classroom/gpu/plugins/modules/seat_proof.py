@@ -8,7 +8,8 @@ module: seat_proof
 short_description: Prove from outside that a seat runs the course's notebooks
 description:
   - Runs on the controller. Logs in to the seat's Jupyter over HTTPS with the seat's password, trusting the class's CA alone, and runs
-    each notebook as the course has it at its commit, in a kernel of its own and in a copy of the course that is deleted afterwards.
+    each notebook as the course has it at its commit, in a fresh kernel of the kind that it names, and in a copy of the course that is
+    deleted afterwards.
   - Before that it holds the seat's GPU layers against the stack, and lets the framework show, in a kernel of its own, what it computes on.
   - The outcome is written to C(seats/SEAT/proof.json) in the class's folder. It holds, and nothing is run again, while the instance, its
     boot, the stack and what was seen of the seat stay the same.
@@ -61,7 +62,7 @@ options:
     type: dict
     required: true
   kernel:
-    description: Name of the kernel.
+    description: Name of the kernel that proves the GPU layers, and runs the notebooks that name none of the seat's kernels.
     type: str
     default: dl_aws
   course_dir:
@@ -184,9 +185,9 @@ commit = git("rev-parse", "--verify", version + "^{commit}").decode().strip()
 cells = json.loads(git("show", commit + ":" + notebook))
 copy = tempfile.mkdtemp(prefix="proof-")
 subprocess.run(["tar", "--extract", "--directory", copy], input=git("archive", commit), check=True)
-os.chdir(os.path.join(copy, os.path.dirname(notebook)))
 print(json.dumps({"copy": copy, "notebook": cells}))
 """
+ENTER_COPY = "import os; os.chdir(os.path.join(copy, os.path.dirname(notebook)))"
 DELETE_COPY = "import os, shutil; os.chdir('/'); shutil.rmtree(copy)"
 # One write, on a line of its own: what libraries log may come at any moment.
 PROVE_GPU = "\nsys.stdout.write('\\n' + json.dumps(examine(wanted)) + '\\n')"
@@ -278,11 +279,17 @@ def copied_course(kernel: Kernel, wanted: dict, params: dict) -> dict:
         raise Unproven(name, wanted["expect"], sentence) from error
 
 
-def run_notebook(kernel: Kernel, wanted: dict, params: dict) -> dict:
-    """Run one notebook as the course has it at its commit, and compare what it prints."""
+def kernel_of(notebook: dict, offered: list[str], otherwise: str) -> str:
+    """Return the kernel that JupyterLab opens a notebook with: the one that it names, where the seat offers that."""
+    named = notebook.get("metadata", {}).get("kernelspec", {}).get("name")
+    return named if named in offered else otherwise
+
+
+def run_copy(kernel: Kernel, course: dict, wanted: dict, params: dict) -> dict:
+    """Run the notebook in the copied course, delete the copy, and compare what was printed."""
     name, expect = wanted["notebook"], wanted["expect"]
-    course = copied_course(kernel, wanted, params)
     try:
+        kernel.run(apart(ENTER_COPY, copy=course["copy"], notebook=name), REPLY)
         output = run_cells(kernel, name, code_cells(course["notebook"]), expect, params["timeout"])
     finally:
         with suppress(JupyterError):  # A kernel that died cannot tidy up: the next boot empties /tmp.
@@ -290,6 +297,17 @@ def run_notebook(kernel: Kernel, wanted: dict, params: dict) -> dict:
     if not printed(expect, output):
         raise Unproven(name, expect, f"{name} ran, but printed no line '{expect}'; its last one was '{tail(output)}'")
     return passed(name, expect, expect)
+
+
+def run_notebook(server: Jupyter, wanted: dict, offered: list[str], params: dict) -> dict:
+    """Run one notebook as the course has it at its commit, in the kernel that it is opened with."""
+    with server.start(params["kernel"], SESSION) as kernel:
+        course = copied_course(kernel, wanted, params)
+        named = kernel_of(course["notebook"], offered, params["kernel"])
+        if named == params["kernel"]:
+            return run_copy(kernel, course, wanted, params)
+    with server.start(named, SESSION) as kernel:
+        return run_copy(kernel, course, wanted, params)
 
 
 def reported(output: str) -> dict:
@@ -348,8 +366,7 @@ def examine(server: Jupyter, params: dict) -> Iterator[dict]:
         raise Unproven("kernel", params["kernel"], f"no kernel '{params['kernel']}' is offered, only {', '.join(kernels) or 'none at all'}")
     yield from examine_layers(server, params)
     for wanted in params["notebooks"]:
-        with server.start(params["kernel"], SESSION) as kernel:
-            yield run_notebook(kernel, wanted, params)
+        yield run_notebook(server, wanted, kernels, params)
 
 
 def prove(server: Jupyter, params: dict) -> tuple[list[dict], str]:
