@@ -10,6 +10,7 @@ import json
 import ssl
 import time
 import uuid
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 
 try:
@@ -137,8 +138,8 @@ class Kernel:
         """Connect to the kernel's channels."""
         try:
             self.socket = self.connect()
-        except BaseException:
-            self.__exit__()
+        except BaseException as error:
+            self.__exit__(type(error))
             raise
         return self
 
@@ -152,12 +153,13 @@ class Kernel:
         except (OSError, websocket.WebSocketException) as error:
             raise JupyterError(f"{url}: the kernel's channel does not open ({error}).") from error
 
-    def __exit__(self, *_: object) -> None:
-        """End the kernel, whatever happened."""
+    def __exit__(self, failure: type | None = None, *_: object) -> None:
+        """End the kernel, whatever happened. Where something did, that is what counts: a kernel that died may not end well."""
         if self.socket:
             self.socket.close()
-        if not self.keep:
-            self.server.api("DELETE", f"sessions/{self.session}")
+        with suppress(JupyterError) if failure else nullcontext():
+            if not self.keep:
+                self.server.api("DELETE", f"sessions/{self.session}")
 
     def receive(self, deadline: float) -> dict:
         """Return the kernel's next message; `deadline` is a monotonic time in seconds."""
