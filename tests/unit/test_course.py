@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ansible_collections.classroom.gpu.plugins.modules.course import Course, GitError, choose, settle
+from ansible_collections.classroom.gpu.plugins.module_utils.course_checkout import Course, GitError, choose, settle
 
 from rehearsal import mirrors
 
