@@ -7,27 +7,32 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import io
 import os
 import posixpath
 import shutil
 import subprocess
+import tarfile
 import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from rehearsal import apt, channel
+from rehearsal.ranges import RangeHandler
 
 CACHE = Path("/var/cache/rehearsal/mirrors")
 COURSE = Path(__file__).parents[1] / "examples/hello-course"
 TF1_COURSE = COURSE.with_name("tf1-course")
+PLAIN_COURSE = COURSE.with_name("plain-course")  # for a stack without a framework
 ADDRESS, PORT = "198.19.0.1", 8080
 IDLE, GIT_TIMEOUT = 30, 120  # seconds: a silent connection, one git command
+NUMBERS = bytes(range(256)) * 4096
 FIRST_COMMIT, BETWEEN_COMMITS = 1700000000, 86400  # seconds since 1970: fixed, so that the same course is the same commit everywhere
 
 
@@ -42,11 +47,12 @@ def prepare(out: Path = CACHE, course: Path = COURSE) -> Path:
     """
     out.mkdir(parents=True, exist_ok=True)
     with locked(out / ".lock"):
-        (out / "files").mkdir(exist_ok=True)
+        prepare_data(out / "files")
         prepare_channel(out / "conda")
         prepare_apt(out / "apt", out / "apt-keys")
         prepare_course(out / "git/hello-course.git", course)
         prepare_course(out / "git/tf1-course.git", TF1_COURSE)
+        prepare_course(out / "git/plain-course.git", PLAIN_COURSE)
     return out
 
 
@@ -69,6 +75,16 @@ def prepare_apt(repositories: Path, keys: Path) -> None:
     with apt.Keys(keys) as ring:
         recipe = apt.recipe() + ring.fingerprint(apt.SIGNER).encode()
     rebuild(repositories, recipe, lambda new: apt.build(new, keys))
+
+
+def prepare_data(files: Path) -> None:
+    """Write a data set, and an archive of it: the same bytes everywhere, so that settings can name their SHA-256."""
+    files.mkdir(exist_ok=True)
+    (files / "numbers.bin").write_bytes(NUMBERS)
+    with tarfile.open(files / "numbers.tar", "w", format=tarfile.USTAR_FORMAT) as archive:
+        member = tarfile.TarInfo("npy/numbers.bin")
+        member.size = len(NUMBERS)
+        archive.addfile(member, io.BytesIO(NUMBERS))
 
 
 def rebuild(folder: Path, recipe: bytes, build: Callable[[Path], None]) -> None:
@@ -154,8 +170,8 @@ def serve(path: Path, address: str = ADDRESS, port: int = PORT) -> Server:
     return Server(http, thread)
 
 
-class Handler(SimpleHTTPRequestHandler):
-    """/checkip, /git/ by git's own server program, and files of /apt/, /conda/ and /files/."""
+class Handler(RangeHandler):
+    """/checkip, /git/ by git's own server program, and files of /apt/, /conda/ and /files/, whole or a range of them."""
 
     root: Path
     protocol_version = "HTTP/1.1"

@@ -1,10 +1,12 @@
 """classroom.gpu.course on real repositories: what a teacher and a student do to them, in every order that has bitten somebody."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from ansible_collections.classroom.gpu.plugins.modules.course import Course, GitError, choose, settle
+from ansible_collections.classroom.gpu.plugins.module_utils import course_checkout
+from ansible_collections.classroom.gpu.plugins.module_utils.course_checkout import Course, GitError, choose, settle
 
 from rehearsal import mirrors
 
@@ -197,3 +199,20 @@ def test_versions_can_be_changed_back_and_forth(ready: Class) -> None:
     for version, text in (("main", "new"), (old, "1"), ("main", "new")):
         assert ready.settle(version)["changed"]
         assert ready.read("one") == text
+
+
+def test_a_student_updates_without_ansible(ready: Class) -> None:
+    """The file alone, with a Python that knows of nothing else."""
+    (ready.dest / "one").write_text("mine")
+    ready.publish(one="new", two="new")
+
+    def update(repository: Path) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-I", course_checkout.__file__, "--repository", str(repository), "--dest", str(ready.dest)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+    for said in ("has been updated", "is up to date"):
+        done = update(ready.origin)
+        assert (done.returncode, done.stderr) == (0, "") and said in done.stdout
+    assert (ready.read("one"), ready.read("two")) == ("mine", "new")
+    done = update(ready.origin.with_name("none"))
+    assert done.returncode == 1 and "was not updated" in done.stderr and ready.read("one") == "mine"

@@ -74,6 +74,34 @@ def test_what_has_not_changed_is_not_sent_again(site: str) -> None:
         urllib.request.urlopen(urllib.request.Request(f"{site}/apt/good/Release", headers=seen), timeout=20)
 
 
+@pytest.mark.parametrize(
+    ("asked", "status", "body", "told"),
+    [
+        ("bytes=1-2", 206, "at", "bytes 1-2/5"),
+        ("bytes=3-", 206, "a\n", "bytes 3-4/5"),
+        ("bytes=0-99", 206, "data\n", "bytes 0-4/5"),
+        ("bytes=5-", 416, "", "bytes */5"),
+        ("bytes=2-1", 200, "data\n", None),  # no range, so it is ignored; the next ones may be
+        ("bytes=-1", 200, "data\n", None),
+        ("bytes=0-1,3-4", 200, "data\n", None),
+        ("lines=1-2", 200, "data\n", None),
+    ],
+)
+def test_a_range_of_a_file_can_be_had(site: str, asked: str, status: int, body: str, told: str | None) -> None:
+    request = urllib.request.Request(f"{site}/files/data.txt", headers={"Range": asked})
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            assert (answer.status, answer.read().decode(), answer.headers["Content-Range"]) == (status, body, told)
+    except urllib.error.HTTPError as error:
+        assert (error.code, error.headers["Content-Range"]) == (status, told)
+
+
+def test_the_data_are_the_same_bytes_each_time(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        mirrors.prepare_data(tmp_path / name)
+    assert len({(tmp_path / name / "numbers.tar").read_bytes() for name in ("a", "b")}) == 1
+
+
 def test_the_course_can_be_cloned_and_not_pushed_to(site: str, tmp_path: Path) -> None:
     clone = tmp_path / "clone"
     subprocess.run(["git", "clone", "--quiet", f"{site}/git/hello-course.git", clone], check=True, timeout=60)

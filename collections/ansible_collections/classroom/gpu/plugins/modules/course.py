@@ -78,14 +78,8 @@ set_aside:
   type: str
 """
 
-import os
-import re
-import shutil
-import subprocess
-import time
-from pathlib import Path
-
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.classroom.gpu.plugins.module_utils.course_checkout import Course, GitError, sentences, settle
 
 SPEC = {
     "repository": {"type": "str", "required": True},
@@ -94,202 +88,6 @@ SPEC = {
     "fresh": {"type": "bool", "default": False},
     "patience": {"type": "int", "default": 600},
 }
-COURSE = "refs/classroom/course"
-KEPT = ".git/classroom-kept"  # where a student's files wait while git takes away what the course dropped
-# No person answers, a silent server is given up after a minute, and the student's own settings of git do not matter.
-ENVIRONMENT = {
-    "GIT_TERMINAL_PROMPT": "0",
-    "GIT_HTTP_LOW_SPEED_LIMIT": "1",
-    "GIT_HTTP_LOW_SPEED_TIME": "60",
-    "GIT_CONFIG_GLOBAL": os.devnull,
-    "GIT_LITERAL_PATHSPECS": "1",
-    "LC_ALL": "C.UTF-8",
-}
-
-
-class GitError(Exception):
-    """A git command failed; the text is its complaint."""
-
-
-def choose(listing: str, version: str) -> tuple[str, str]:
-    """Return the commit and the branch (or nothing) that `version` means in the output of `git ls-remote`.
-
-    Raises GitError where there is no such branch or tag.
-    """
-    refs = {name: commit for commit, name in (line.split("\t") for line in listing.splitlines())}
-    if f"refs/heads/{version}" in refs:
-        return refs[f"refs/heads/{version}"], version
-    for name in (f"refs/tags/{version}^{{}}", f"refs/tags/{version}"):
-        if name in refs:
-            return refs[name], ""
-    raise GitError(f"has no branch or tag {version}: correct the course's version")
-
-
-class Course:
-    """The checkout of one course."""
-
-    def __init__(self, params: dict) -> None:
-        self.repository, self.version, self.dest = params["repository"], params["version"], Path(params["dest"])
-        self.fresh, self.patience = params["fresh"], params["patience"]
-
-    def git(self, *arguments: str, folder: Path | None = None, stdin: str = "") -> str:
-        """Run git in the checkout and return what it prints."""
-        command = ["git", "-C", str(folder or self.dest), *arguments]
-        try:
-            done = subprocess.run(command, env=os.environ | ENVIRONMENT, input=stdin, capture_output=True, text=True, timeout=self.patience)
-        except FileNotFoundError as error:
-            raise GitError("git is not installed: the role base installs it") from error
-        except subprocess.TimeoutExpired as error:
-            raise GitError(f"git {arguments[0]} was not done after {self.patience} s") from error
-        if done.returncode:
-            raise GitError(done.stderr.strip())
-        return done.stdout.rstrip("\n")
-
-    def asks(self, *arguments: str) -> str:
-        """The answer of a git command that may fail; empty where it does."""
-        try:
-            return self.git(*arguments)
-        except GitError:
-            return ""
-
-    def wanted(self) -> tuple[str, str]:
-        """Commit and branch that the student should have."""
-        if re.fullmatch(r"[0-9a-f]{40}", self.version):
-            return self.version, ""
-        try:
-            return choose(self.git("ls-remote", self.repository, folder=Path("/")), self.version)
-        except GitError as error:
-            raise GitError(f"The course {self.repository}: {error}") from error
-
-    def head(self) -> str:
-        """The commit that is checked out; empty where there is no repository of its own in the folder."""
-        return self.asks("rev-parse", "--verify", "--quiet", "HEAD^{commit}") if (self.dest / ".git").is_dir() else ""
-
-    def paths(self, *arguments: str) -> set[str]:
-        """The paths that a git command lists."""
-        return set(self.git(*arguments, "-z").split("\0")) - {""}
-
-    def deleted(self) -> list[str]:
-        return sorted(self.paths("ls-files", "--deleted"))
-
-    def obstacle(self, branch: str, commit: str) -> str:
-        """Why the checkout has to stay where it is, as far as commits here tell; empty where it need not."""
-        heads = [self.head(), self.asks("rev-parse", "--verify", "--quiet", f"refs/heads/{branch}")]
-        return "has commits of its own" if any(head and not self.of_the_course(head, commit) for head in heads) else ""
-
-    def clashes(self, commit: str) -> list[str]:
-        """Files that the student changed, or made, and that `commit` changes too."""
-        if not self.asks("rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}"):
-            return []  # not fetched: only the run that fetches it can tell
-        own = self.paths("diff", "--name-only", "--no-renames", "--diff-filter=d", "HEAD") | self.paths("ls-files", "--others")
-        return sorted(own & self.paths("diff", "--name-only", "--no-renames", "HEAD", commit))
-
-    def of_the_course(self, head: str, commit: str) -> bool:
-        """Tell whether `head` is what was checked out last, or is contained in `commit`."""
-        if head == self.asks("rev-parse", "--verify", "--quiet", COURSE):
-            return True
-        return head == self.asks("merge-base", head, commit)
-
-    def clone(self, commit: str, branch: str) -> str:
-        """Make the checkout beside its place and rename it, so that a killed run leaves nothing half done.
-
-        What else is in its place moves aside. Returns where to, or nothing.
-        """
-        beside = self.dest.with_name(f".{self.dest.name}.new")
-        shutil.rmtree(beside, ignore_errors=True)
-        self.git("clone", "--quiet", "--no-checkout", self.repository, str(beside), folder=self.dest.parent)
-        self.check_out(commit, branch, beside)
-        aside = self.dest.with_name(f"{self.dest.name}.{time.strftime('%Y-%m-%dT%H%M%S')}")
-        occupied = os.path.lexists(self.dest) and not (self.dest.is_dir() and not any(self.dest.iterdir()))
-        if occupied:
-            self.dest.rename(aside)
-        beside.rename(self.dest)
-        return str(aside) if occupied else ""
-
-    def check_out(self, commit: str, branch: str, folder: Path) -> None:
-        """Move the checkout to a commit, on its branch where there is one, and note that this was the course's doing."""
-        place = ("-B", branch) if branch else ("--detach",)
-        self.git("checkout", "--quiet", *place, commit, folder=folder)
-        if branch:
-            self.git("branch", "--quiet", f"--set-upstream-to=origin/{branch}", branch, folder=folder)
-        self.git("update-ref", COURSE, commit, folder=folder)
-
-    def update(self, commit: str, branch: str) -> tuple[list[str], str]:
-        """Move an existing checkout to a commit. Returns the copies made, and the reason why it stays where it is, if it does."""
-        self.git("remote", "set-url", "origin", self.repository)
-        self.git("fetch", "--quiet", "--tags", "--force", "origin", "+refs/heads/*:refs/remotes/origin/*")
-        reason = self.obstacle(branch, commit)
-        if reason:
-            return [], reason
-        copies = self.keep(self.clashes(commit), commit)
-        try:
-            self.check_out(commit, branch, self.dest)
-        except GitError as error:
-            return copies, f"cannot take the course's new files: {' '.join(str(error).split())}"
-        finally:
-            self.put_back()
-        return copies, ""
-
-    def keep(self, files: list[str], commit: str) -> list[str]:
-        """Let the index hold `commit`'s version of files, with which a checkout leaves the student's in place (git-read-tree, two
-        tree merge), and put that version beside each, unless the student has the same or it is there. Returns the copies made."""
-        if not files:
-            return []
-        entries = self.git("ls-tree", "-r", "-z", commit, "--", *files).split("\0")[:-1]
-        arriving = [entry.split("\t", 1)[1] for entry in entries]
-        gone = [f"0 {'0' * 40}\t{path}" for path in files if path not in arriving]
-        self.git("update-index", "-z", "--index-info", stdin="".join(f"{entry}\0" for entry in gone + entries))
-        self.asks("update-index", "--refresh")
-        for path in set(files).difference(arriving):
-            (self.dest / KEPT / path).parent.mkdir(parents=True, exist_ok=True)
-            (self.dest / path).rename(self.dest / KEPT / path)
-        copies = []
-        for path in sorted(self.paths("diff-files", "--name-only").intersection(arriving)):
-            draft = self.dest / self.git("checkout-index", "--temp", "--", path).split("\t")[0]
-            beside = Path(path).with_name(f"{Path(path).stem}.course-{commit[:8]}{Path(path).suffix}")
-            if os.path.lexists(self.dest / beside):
-                draft.unlink()
-            else:
-                draft.chmod(0o644)
-                draft.rename(self.dest / beside)
-                copies.append(str(beside))
-        return copies
-
-    def put_back(self) -> None:
-        """Return the files that `keep` moved out of git's way, also those of a run that was killed. None replaces another."""
-        for kept in [path for path in (self.dest / KEPT).rglob("*") if path.is_symlink() or not path.is_dir()]:
-            place = self.dest / kept.relative_to(self.dest / KEPT)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            if not os.path.lexists(place):
-                kept.rename(place)
-
-    def restore(self, files: list[str]) -> None:
-        """Bring deleted files back."""
-        if files:
-            self.git("checkout", "--quiet", "--", *files)
-
-
-def settle(course: Course, check: bool) -> dict:
-    """Bring the checkout to the wanted commit in a way that loses nothing."""
-    commit, branch = course.wanted()
-    head = course.head()
-    if head and not check:
-        course.put_back()
-    result = {"before": head, "after": head, "restored": course.deleted() if head else [], "beside": [], "left": "", "set_aside": ""}
-    if not head or course.fresh:
-        result |= {"after": commit, "set_aside": "" if check else course.clone(commit, branch)}
-    elif head != commit and check:
-        result |= {"beside": course.clashes(commit), "left": course.obstacle(branch, commit)}
-    elif head != commit:
-        result["beside"], result["left"] = course.update(commit, branch)
-    elif not check:
-        course.git("update-ref", COURSE, commit)  # the student may have pulled it
-    if not result["left"]:
-        result["after"] = commit
-    if head and not course.fresh and not check:
-        course.restore(course.deleted())
-    changed = result["after"] != head or course.fresh or bool(result["restored"] or (result["beside"] and not check))
-    return {"changed": changed, **result}
 
 
 def main() -> None:
@@ -299,13 +97,8 @@ def main() -> None:
         result = settle(Course(module.params), module.check_mode)
     except GitError as error:
         module.fail_json(msg=str(error))
-    if result["set_aside"]:
-        module.warn(f"What was {module.params['dest']} is now {result['set_aside']}.")
-    if result["beside"]:
-        copies = ", ".join(result["beside"])
-        module.warn(f"{module.params['dest']}: the student's files stay; the course's new versions lie beside: {copies}.")
-    if result["left"]:
-        module.warn(f"{module.params['dest']} stays at commit {result['after'][:8]}, because it {result['left']}.")
+    for sentence in sentences(result, module.params["dest"]):
+        module.warn(sentence)
     module.exit_json(**result)
 
 
