@@ -1,4 +1,4 @@
-# make setup · lock · rehearsal · test · test-all · lint · unit · molecule · story · clean
+# make setup · lock · rehearsal · test · test-all · lint · unit · molecule · story · browser · clean
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
@@ -11,11 +11,14 @@ ENTER = eval "$$(python -m rehearsal env)"
 # Scenarios that test-all adds: real drivers and compilers, which take minutes and gigabytes.
 SKIP = nvidia_driver-debian cuda-nvcc
 
-.PHONY: setup lock rehearsal test test-all lint unit molecule cloud story clean
+.PHONY: setup lock rehearsal test test-all lint unit molecule cloud story browser clean
 .NOTPARALLEL:
 
+# Chromium is needed where a student is played, and nowhere else.
+test test-all story browser: PART = browser
+
 setup:  ## Say what this machine can do and install what is missing
-	@./setup.sh
+	@./setup.sh $(PART)
 
 rehearsal: setup  ## A class of two, end to end, on a local cloud
 	@python -m rehearsal up
@@ -49,6 +52,10 @@ story: setup  ## The main job: launch, repair, stop, start, refuse, tear down
 	@python -m rehearsal up
 	$(ENTER)
 	pytest -q tests/rehearsal/test_story.py $(PYTEST)
+
+browser: setup  ## A student in a real browser, on the class that `make rehearsal` leaves; `make story` does it by itself
+	@$(ENTER)
+	pytest -q tests/browser $(PYTEST)
 
 test: PYTEST = -m "not slow"
 test: lint unit cloud molecule story  ## What CI runs
