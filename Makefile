@@ -55,7 +55,7 @@ story: setup  ## The main job: launch, repair, stop, start, refuse, tear down
 
 browser: setup  ## A student in a real browser, on the class that `make rehearsal` leaves; `make story` does it by itself
 	@$(ENTER)
-	pytest -q tests/browser $(PYTEST)
+	pytest -q --tb=short tests/browser $(PYTEST)  # a longer trace shows the password
 
 test: PYTEST = -m "not slow"
 test: lint unit cloud molecule story  ## What CI runs

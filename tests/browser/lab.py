@@ -49,27 +49,33 @@ class Lab:
 
     @property
     def files(self) -> Locator:
-        return self.page.locator(".jp-DirListing-item")
+        return self.page.locator(".jp-DirListing-itemText")
 
     def open_file(self, path: str) -> None:
         """Double-click from folder to folder, and at last the file."""
         for name in Path(path).parts:
-            self.files.filter(has_text=re.compile(rf"^{re.escape(name)}\b")).dblclick()
+            self.files.get_by_text(name, exact=True).dblclick()
 
     @property
     def notebook(self) -> Locator:
         return self.page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")
 
-    def wait_for_idle_kernel(self) -> None:
-        expect(self.notebook.locator(".jp-Notebook-ExecutionIndicator")).to_have_attribute("data-status", "idle")
+    @property
+    def numbers(self) -> Locator:
+        """What stands before each cell of code: [ ], [*], then the number of its execution."""
+        return self.notebook.locator(".jp-CodeCell .jp-InputPrompt")
+
+    def wait_for_notebook(self, cells: int) -> None:
+        """Wait until all cells of code are there and the kernel is idle; its own mark says idle before there is a kernel."""
+        expect(self.numbers).to_have_count(cells)
+        expect(self.page.locator("#jp-main-statusbar")).to_contain_text("| Idle")
 
     def run_all_cells(self) -> None:
-        """Choose Run, Run All Cells, and wait until each has its number and the kernel is done."""
+        """Choose Run, Run All Cells, and wait until each has its number."""
+        numbers = [re.compile(rf"\[{number + 1}\]:") for number in range(self.numbers.count())]
         self.page.get_by_role("menuitem", name="Run", exact=True).click()
         self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-        numbers = self.notebook.locator(".jp-CodeCell .jp-InputPrompt")
-        expect(numbers).to_have_text([re.compile(rf"\[{number + 1}\]:") for number in range(numbers.count())])
-        self.wait_for_idle_kernel()
+        expect(self.numbers).to_have_text(numbers)
 
     @property
     def output(self) -> Locator:
@@ -92,23 +98,32 @@ def at_lab(browser: Browser, url: str, name: str) -> Iterator[Lab]:
         lab = Lab(context.new_page(), url)
         try:
             yield lab
-        except BaseException:
+        except BaseException as error:
             lab.picture(f"failure-{name}")
+            error.add_note(f"on {lab.page.url}, dialogs and pop-ups so far: {lab.interruptions()}")
             raise
 
 
 @contextmanager
-def untouched(server: Jupyter) -> Iterator[None]:
-    """Begin with no open tabs; end kernels and forget tabs that were opened meanwhile."""
-    before = {one["id"] for one in server.api("GET", "sessions")}
+def untouched(server: Jupyter, notebooks: list[str]) -> Iterator[None]:
+    """Begin with no open tabs; afterwards end new kernels, forget new tabs, and undo what JupyterLab saves by itself every two minutes."""
+    sessions = {one["id"] for one in server.api("GET", "sessions")}
+    texts = {notebook: text(server, notebook) for notebook in notebooks}
     forget_tabs(server)
     try:
         yield
     finally:
         for one in server.api("GET", "sessions"):
-            if one["id"] not in before:
+            if one["id"] not in sessions:
                 server.api("DELETE", f"sessions/{one['id']}")
+        for notebook, before in texts.items():
+            if text(server, notebook) != before:
+                server.api("PUT", f"contents/{notebook}", json={"type": "file", "format": "text", "content": before})
         forget_tabs(server)
+
+
+def text(server: Jupyter, notebook: str) -> str:
+    return server.api("GET", f"contents/{notebook}?type=file&format=text")["content"]
 
 
 def forget_tabs(server: Jupyter) -> None:

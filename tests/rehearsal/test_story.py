@@ -349,7 +349,7 @@ def test_a_students_edit_survives(classroom: Classroom) -> None:
 
 def test_a_student_works_in_a_real_browser(request: pytest.FixtureRequest) -> None:
     """tests/browser, with the markers of this run: its tests ask for a class that is up, and this is where one is."""
-    command = [sys.executable, "-m", "pytest", "-q", "tests/browser", "-m", request.config.option.markexpr]
+    command = [sys.executable, "-m", "pytest", "-q", "--tb=short", "tests/browser", "-m", request.config.option.markexpr]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     (ROOT / "test-results" / "browser.log").write_text(done.stdout)
     assert done.returncode == 0, done.stdout[-6000:]
