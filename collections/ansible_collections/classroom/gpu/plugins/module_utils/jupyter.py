@@ -106,22 +106,31 @@ class Jupyter:
         if answer.status_code != 302:
             raise JupyterError(f"{self.url} refuses the seat's password (status {answer.status_code}): run site.yml, which sets it again.")
 
+    def sessions(self, name: str) -> list[dict]:
+        """Return the sessions of a name."""
+        return [session for session in self.api("GET", "sessions") if session["name"] == name]
+
     def start(self, kernel: str, name: str) -> Kernel:
         """Start a kernel of its own under the session name `name`, and end what an interrupted run left under that name."""
-        for old in self.api("GET", "sessions"):
-            if old["name"] == name:
-                self.api("DELETE", f"sessions/{old['id']}")
+        for old in self.sessions(name):
+            self.api("DELETE", f"sessions/{old['id']}")
         session = self.api("POST", "sessions", json={"name": name, "path": name, "type": "console", "kernel": {"name": kernel}})
         return Kernel(self, session["id"], session["kernel"]["id"])
+
+    def resume(self, name: str) -> Kernel | None:
+        """Return the kernel that lives under the session name `name`, or None."""
+        found = self.sessions(name)
+        return Kernel(self, found[0]["id"], found[0]["kernel"]["id"]) if found else None
 
 
 @dataclass
 class Kernel:
-    """One running kernel; used in a `with` it is ended in every case."""
+    """One running kernel; used in a `with` it is ended in every case, unless it is to be kept."""
 
     server: Jupyter
     session: str
     kernel: str
+    keep: bool = False
     socket: object = None
 
     def __enter__(self) -> Kernel:
@@ -147,7 +156,8 @@ class Kernel:
         """End the kernel, whatever happened."""
         if self.socket:
             self.socket.close()
-        self.server.api("DELETE", f"sessions/{self.session}")
+        if not self.keep:
+            self.server.api("DELETE", f"sessions/{self.session}")
 
     def receive(self, deadline: float) -> dict:
         """Return the kernel's next message; `deadline` is a monotonic time in seconds."""

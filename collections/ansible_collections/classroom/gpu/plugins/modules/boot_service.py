@@ -21,6 +21,9 @@ options:
     description: File with the digests of what the service was started with, which its unit writes at each start.
     type: path
     required: true
+  port:
+    description: The TCP port that the service listens on. Whoever else holds it is named, and not ended.
+    type: int
   interrupt:
     description: Restart even if that ends a student's work.
     type: bool
@@ -36,6 +39,7 @@ EXAMPLES = r"""
   classroom.gpu.boot_service:
     name: jupyter.service
     started: /run/jupyter/started
+    port: 8888
 """
 
 RETURN = r"""
@@ -55,7 +59,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.classroom.gpu.plugins.module_utils import control_group
+from ansible_collections.classroom.gpu.plugins.module_utils import control_group, port_holder
 
 PROPERTIES = ("LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload", "MainPID", "ControlGroup")
 
@@ -93,6 +97,13 @@ def plan(state: dict, files: list[str], busy: int, interrupt: bool) -> tuple[lis
     return [*steps, "restart"] if files else steps, []
 
 
+def obstacle(name: str, port: int, group: str, holder: port_holder.Holder | None) -> str:
+    """Say who holds the service's port, if that is a process outside the service's control group; else nothing."""
+    if holder is None or (group and any(path == group or path.startswith(f"{group}/") for path in holder.groups)):
+        return ""
+    return f"{name} cannot start: {holder} listens on its port {port}. End it ('sudo kill {holder.pid}' on the seat), and run this again."
+
+
 def systemctl(module: AnsibleModule, *arguments: str) -> str:
     """Run systemctl, and fail with the unit's last words if it fails."""
     code, stdout, stderr = module.run_command(["systemctl", *arguments])
@@ -108,6 +119,7 @@ def main() -> None:
         argument_spec={
             "name": {"type": "str", "required": True},
             "started": {"type": "path", "required": True},
+            "port": {"type": "int"},
             "interrupt": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
@@ -117,6 +129,9 @@ def main() -> None:
     state = dict(line.split("=", 1) for line in shown.splitlines() if line)
     busy = control_group.busy(shown)
     steps, due = plan(state, changed_files(Path(module.params["started"])), busy, module.params["interrupt"])
+    port = module.params["port"]
+    if port and "restart" in steps and (blocked := obstacle(name, port, state.get("ControlGroup", ""), port_holder.holder(port))):
+        module.fail_json(msg=blocked)
     for step in [] if module.check_mode else steps:
         systemctl(module, step, *([] if step == "daemon-reload" else [name]))
     if due:
