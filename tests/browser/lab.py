@@ -65,6 +65,11 @@ class Lab:
         """What stands before each cell of code: [ ], [*], then the number of its execution."""
         return self.notebook.locator(".jp-CodeCell .jp-InputPrompt")
 
+    @property
+    def resources(self) -> Locator:
+        """What the kernels and terminals use, in the status bar."""
+        return self.page.get_by_title("Current resource usage")
+
     def wait_for_notebook(self, cells: int) -> None:
         """Wait until all cells of code are there and the kernel is idle; its own mark says idle before there is a kernel."""
         expect(self.numbers).to_have_count(cells)

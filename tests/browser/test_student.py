@@ -19,7 +19,7 @@ from tests.rehearsal.organiser import Classroom
 
 SEAT = "s01"
 RUNS = [1, *(pytest.param(number, marks=pytest.mark.slow) for number in range(2, 11))]
-MEMORY = re.compile(r"Mem: [1-9]")
+MEMORY = re.compile(r"Mem:\s+[1-9]")
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,8 @@ def work(lab: Lab, server: Jupyter, notebook: str, promised: str) -> None:
     cells = json.loads(text(server, notebook))["cells"]
     lab.wait_for_notebook(sum(cell["cell_type"] == "code" for cell in cells))
     expect(lab.page).to_have_title(re.compile(SEAT))
-    expect(lab.page.get_by_text(MEMORY).first).to_be_visible()
+    expect(lab.resources).to_be_visible()
+    expect(lab.resources).to_have_text(MEMORY)
     lab.picture("2-opened")
     lab.run_all_cells()
     expect(lab.output.filter(has_text=promised)).to_be_visible()
