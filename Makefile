@@ -1,4 +1,4 @@
-# make setup · lock · rehearsal · test · test-all · lint · unit · molecule · story · clean
+# make setup · lock · rehearsal · test · test-all · lint · unit · molecule · story · browser · clean
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
@@ -14,11 +14,14 @@ SKIP = nvidia_driver-debian cuda-nvcc jupyter-2018
 # Unit tests that test-all adds: fifty environments, and one of sixty packages.
 UNIT = -m "not slow"
 
-.PHONY: setup lock rehearsal test test-all lint unit molecule cloud story clean
+.PHONY: setup lock rehearsal test test-all lint unit molecule cloud story browser clean
 .NOTPARALLEL:
 
+# Chromium is needed where a student is played, and nowhere else.
+test test-all story browser: PART = browser
+
 setup:  ## Say what this machine can do and install what is missing
-	@./setup.sh
+	@./setup.sh $(PART)
 
 rehearsal: setup  ## A class of two, end to end, on a local cloud
 	@python -m rehearsal up
@@ -52,6 +55,10 @@ story: setup  ## The main job: launch, repair, stop, start, refuse, tear down
 	@python -m rehearsal up
 	$(ENTER)
 	pytest -q tests/rehearsal/test_story.py $(PYTEST)
+
+browser: setup  ## A student in a real browser, on the class that `make rehearsal` leaves; `make story` does it by itself
+	@$(ENTER)
+	pytest -q --tb=short tests/browser $(PYTEST)  # a longer trace shows the password
 
 test: PYTEST = -m "not slow"
 test: lint unit cloud molecule story  ## What CI runs

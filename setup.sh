@@ -1,6 +1,7 @@
 #!/bin/sh
 # Make this machine ready: say what it can do, install what is missing, create .venv from hashed pins.
 # Run by `make setup`; asks for sudo at most once, and only where packages are missing.
+# `./setup.sh browser` adds what only the browser test needs: Chromium, and the tool that tells it of a class's CA.
 set -eu
 cd "$(dirname "$0")"
 
@@ -32,6 +33,10 @@ fi
 for pair in git:git ssh:openssh-client curl:curl; do
   command -v "${pair%%:*}" >/dev/null || need "${pair##*:}"
 done
+if [ "${1:-}" = browser ]; then
+  command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || need chromium
+  command -v certutil >/dev/null || need libnss3-tools
+fi
 python=""
 for name in python3 python3.13 python3.12 python3.11; do
   if command -v "$name" >/dev/null && "$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then python=$name; break; fi

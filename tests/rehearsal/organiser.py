@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import boto3
+import yaml
 
 ROOT = Path(__file__).parents[2]
 TASK = re.compile(r"^TASK \[(?:(\w+) : )?(.+)\] \*+$", re.M)
@@ -40,9 +41,13 @@ class Run:
 
 @dataclass
 class Classroom:
-    """The class `rehearsal` as seen from the organiser's keyboard."""
+    """The class that CLASSROOM names, as seen from the organiser's keyboard."""
 
     environment: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        return self.environment["CLASSROOM"]
 
     def play(self, playbook: str, *arguments: str, **environment: str | None) -> Run:
         """Run a playbook; a value of None takes a variable out of the environment. Raises TimeoutExpired after 15 minutes."""
@@ -68,10 +73,10 @@ class Classroom:
             region_name=self.environment["AWS_REGION"],
         ).client(service, endpoint_url=self.environment["AWS_ENDPOINT_URL"])
 
-    def instances(self, classroom: str = "rehearsal") -> dict[str, dict]:
-        """Live instances of a class by seat."""
+    def instances(self, classroom: str = "") -> dict[str, dict]:
+        """Live instances of a class, of this one without a name, by seat."""
         filters = [
-            {"Name": "tag:classroom:name", "Values": [classroom]},
+            {"Name": "tag:classroom:name", "Values": [classroom or self.name]},
             {"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]},
         ]
         pages = self.client("ec2").get_paginator("describe_instances").paginate(Filters=filters)
@@ -80,7 +85,13 @@ class Classroom:
 
     @property
     def folder(self) -> Path:
-        return ROOT / "classes" / f"123456789012-{self.environment['AWS_REGION']}" / "rehearsal"
+        return ROOT / "classes" / f"123456789012-{self.environment['AWS_REGION']}" / self.name
+
+    @property
+    def settings(self) -> dict:
+        """What the organiser decided: the defaults, then this class's own."""
+        files = [ROOT / "group_vars/all/classroom.yml", ROOT / f"group_vars/classroom_{self.name}.yml"]
+        return {key: value for file in files for key, value in yaml.safe_load(file.read_text()).items()}
 
     def proof(self, seat: str) -> dict:
         return json.loads((self.folder / "seats" / seat / "proof.json").read_text())

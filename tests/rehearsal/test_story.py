@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -344,6 +345,14 @@ def test_a_students_edit_survives(classroom: Classroom) -> None:
     kept = classroom.ssh("s01", "sha256sum -c /tmp/before && cat ~/dl_tutorial/mine.txt")
     assert "mine" in kept.stdout
     assert classroom.ssh("s01", f"cd ~/dl_tutorial && git checkout -q -- {path} && rm mine.txt").returncode == 0
+
+
+def test_a_student_works_in_a_real_browser(request: pytest.FixtureRequest) -> None:
+    """tests/browser, with the markers of this run: its tests ask for a class that is up, and this is where one is."""
+    command = [sys.executable, "-m", "pytest", "-q", "--tb=short", "tests/browser", "-m", request.config.option.markexpr]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    (ROOT / "test-results" / "browser.log").write_text(done.stdout)
+    assert done.returncode == 0, done.stdout[-6000:]
 
 
 # --- stop, start ----------------------------------------------------------------------------------------------------------------------
