@@ -1,4 +1,5 @@
-"""The local sources of a rehearsal: APT repositories, a conda channel, the example courses in git, files, and a page that tells an address.
+"""The local sources of a rehearsal: APT repositories, a conda channel, the example courses and vim's plugins in git, files, and a page that
+tells an address.
 
 `prepare` makes their content, `serve` offers it. Both know nothing of EC2: a seat finds them by the address in the class's settings.
 """
@@ -23,7 +24,7 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from rehearsal import apt, channel
+from rehearsal import apt, channel, vim_plugins
 from rehearsal.ranges import RangeHandler
 
 CACHE = Path("/var/cache/rehearsal/mirrors")
@@ -53,6 +54,7 @@ def prepare(out: Path = CACHE, course: Path = COURSE) -> Path:
         prepare_course(out / "git/hello-course.git", course)
         prepare_course(out / "git/tf1-course.git", TF1_COURSE)
         prepare_course(out / "git/plain-course.git", PLAIN_COURSE)
+        prepare_vim_plugins(out)
     return out
 
 
@@ -119,6 +121,12 @@ def prepare_course(repository: Path, course: Path) -> None:
     parent = ("-p", head[0]) if head else ()
     commit = git(repository, "commit-tree", tree, *parent, "-m", "The course of the rehearsal", date=date)
     git(repository, "update-ref", "refs/heads/main", commit)
+
+
+def prepare_vim_plugins(out: Path) -> None:
+    """Bring the repositories of vim's plugins up to date, and the file that says at which commits a class takes them."""
+    rebuild(out / "vim-plugins", vim_plugins.recipe(), vim_plugins.build)
+    vim_plugins.publish(out, out / "vim-plugins", git)
 
 
 def git(repository: Path, *arguments: str, folder: Path | None = None, date: int = FIRST_COMMIT) -> str:

@@ -10,9 +10,10 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
+import yaml
 import zstandard
 
-from rehearsal import channel, mirrors
+from rehearsal import channel, mirrors, vim_plugins
 
 
 @pytest.fixture
@@ -122,6 +123,26 @@ def test_the_same_course_is_the_same_commit_and_a_new_one_follows_it(tmp_path: P
     assert [len(head) for head in heads] == [1, 1, 1]
     assert heads[0] == heads[1] != heads[2]
     assert mirrors.git(repositories[0], "rev-parse", "main~1") in heads[0]
+
+
+def test_vim_s_plugins_are_the_same_commits_everywhere_and_pinned_before_their_last(tmp_path: Path) -> None:
+    for name in vim_plugins.PLUGINS:
+        (tmp_path / "folders" / name / "plugin").mkdir(parents=True)
+        (tmp_path / "folders" / name / "plugin/it.vim").write_text(name)
+    (tmp_path / "folders/dense-analysis/ale/.gitignore").write_text("plugin\n")
+    written = [vim_plugins.publish(tmp_path / place, tmp_path / "folders", mirrors.git).read_text() for place in ("a", "b", "a")]
+    assert len(set(written)) == 1
+    pins = json.loads(written[0])
+    assert [pin["repository"] for pin in pins] == list(vim_plugins.PLUGINS)
+    for pin in pins:
+        repository = tmp_path / "a/git" / f"{pin['repository']}.git"
+        assert mirrors.git(repository, "rev-list", "master").split()[1:] == [pin["version"]]
+        assert mirrors.git(repository, "show", f"{pin['version']}:plugin/it.vim") == pin["repository"]
+
+
+def test_the_rehearsal_has_the_plugins_of_the_role() -> None:
+    defaults = (Path(__file__).parents[2] / "roles/vim/defaults/main.yml").read_text()
+    assert [plugin["repository"] for plugin in yaml.safe_load(defaults)["vim_plugins"]] == list(vim_plugins.PLUGINS)
 
 
 def test_the_channel_is_built_once_and_survives_a_failed_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
