@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.classroom.gpu.plugins.module_utils.jupyter import Jupyter
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Error, Locator, Page, expect
 
 from tests.browser.chromium import LIMIT
 from tests.rehearsal.organiser import ROOT
@@ -104,8 +104,9 @@ def at_lab(browser: Browser, url: str, name: str) -> Iterator[Lab]:
         try:
             yield lab
         except BaseException as error:
-            lab.picture(f"failure-{name}")
-            error.add_note(f"on {lab.page.url}, dialogs and pop-ups so far: {lab.interruptions()}")
+            with suppress(Error):  # a page that is gone has no picture, and must not hide why
+                lab.picture(f"failure-{name}")
+                error.add_note(f"on {lab.page.url}, dialogs and pop-ups so far: {lab.interruptions()}")
             raise
 
 
