@@ -44,7 +44,7 @@ molecule: setup  ## Every role on hosts of the rehearsal's cloud, two scenarios 
 	$(ENTER)
 	ls molecule | grep --invert-match --line-regexp --fixed-strings "$$(printf '%s\n' shared $(SKIP))" | xargs -P2 -I@ sh -c '
 	  if molecule test -s @ >test-results/molecule-@.log 2>&1; then echo "molecule: @ passed"
-	  else tail -n 80 test-results/molecule-@.log; echo "molecule: @ FAILED"; exit 1; fi'
+	  else grep --after-context=25 fatal: test-results/molecule-@.log | tail -n 80; tail -n 15 test-results/molecule-@.log; echo "molecule: @ FAILED"; exit 1; fi'
 
 cloud: setup  ## The local cloud against what EC2 promises; ends a rehearsal that runs
 	@python -m rehearsal down
