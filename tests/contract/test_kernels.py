@@ -10,7 +10,7 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 
 ROLE = Path(__file__).parents[2] / "roles/jupyter"
-TASKS = yaml.safe_load((ROLE / "tasks/main.yml").read_text())
+TASKS = yaml.safe_load((ROLE / "tasks/kernels.yml").read_text())
 SETTINGS = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
 OWN = yaml.safe_load((ROLE / "vars/main.yml").read_text())
 FILTERS = {"to_json": json.dumps, "ternary": lambda value, yes, no: yes if value else no}
@@ -31,9 +31,9 @@ def items(module: str, tf1: bool) -> list[dict]:
 
 def kernels(tf1: bool) -> dict[str, dict]:
     """Return the kernelspecs that the role writes, by name."""
-    wanted = [item for item in items("ansible.builtin.template", tf1) if item["src"] == "kernel.json.j2" and item.get("wanted", True)]
+    wanted = [item for item in items("ansible.builtin.template", tf1) if item["wanted"]]
     template = (ROLE / "templates/kernel.json.j2").read_text()
-    return {Path(item["dest"]).parent.name: json.loads(render(template, item=item)) for item in wanted}
+    return {item["name"]: json.loads(render(template, item=item)) for item in wanted}
 
 
 def test_only_a_stack_that_asks_has_the_second_kernel() -> None:

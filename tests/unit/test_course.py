@@ -55,10 +55,10 @@ def ready(course: Class) -> Class:
     return course
 
 
-LISTING = "a\trefs/heads/main\nb\trefs/tags/v1\nc\trefs/tags/v1^{}\nd\trefs/tags/light\n"
+LISTING = "ref: refs/heads/main\tHEAD\na\tHEAD\na\trefs/heads/main\nb\trefs/tags/v1\nc\trefs/tags/v1^{}\nd\trefs/tags/light\n"
 
 
-@pytest.mark.parametrize(("version", "found"), [("main", ("a", "main")), ("v1", ("c", "")), ("light", ("d", ""))])
+@pytest.mark.parametrize(("version", "found"), [("main", ("a", "main")), ("HEAD", ("a", "main")), ("v1", ("c", "")), ("light", ("d", ""))])
 def test_a_version_is_a_branch_or_a_tag(version: str, found: tuple[str, str]) -> None:
     assert choose(LISTING, version) == found
 

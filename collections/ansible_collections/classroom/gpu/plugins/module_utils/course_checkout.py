@@ -36,11 +36,13 @@ class GitError(Exception):
 
 
 def choose(listing: str, version: str) -> tuple[str, str]:
-    """Return the commit and the branch (or nothing) that `version` means in the output of `git ls-remote`.
+    """Return the commit and the branch (or nothing) that `version` means in the output of `git ls-remote --symref`.
 
     Raises GitError where there is no such branch or tag.
     """
-    refs = {name: commit for commit, name in (line.split("\t") for line in listing.splitlines())}
+    refs = {name: what for what, name in reversed([line.split("\t") for line in listing.splitlines()])}
+    if version == "HEAD":
+        version = refs.get("HEAD", "").removeprefix("ref: refs/heads/")
     if f"refs/heads/{version}" in refs:
         return refs[f"refs/heads/{version}"], version
     for name in (f"refs/tags/{version}^{{}}", f"refs/tags/{version}"):
@@ -81,7 +83,7 @@ class Course:
         if re.fullmatch(r"[0-9a-f]{40}", self.version):
             return self.version, ""
         try:
-            return choose(self.git("ls-remote", self.repository, folder=Path("/")), self.version)
+            return choose(self.git("ls-remote", "--symref", self.repository, folder=Path("/")), self.version)
         except GitError as error:
             raise GitError(f"The course {self.repository}: {error}") from error
 
@@ -232,7 +234,7 @@ def main() -> int:
     """Update one course and say what happened."""
     parser = argparse.ArgumentParser(description="Update a course; what you changed stays yours.")
     parser.add_argument("--repository", required=True)
-    parser.add_argument("--version", default="main", help="branch, tag or commit")
+    parser.add_argument("--version", default="HEAD", help="branch, tag or commit; HEAD: the default branch")
     parser.add_argument("--dest", required=True, help="folder of the course")
     parser.add_argument("--fresh", action="store_true", help="move the folder aside and check the course out anew")
     parser.add_argument("--patience", type=int, default=600, help="seconds after which one git command is given up")

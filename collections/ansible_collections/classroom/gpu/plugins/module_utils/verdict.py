@@ -69,6 +69,11 @@ def stack_problems(stack: object) -> list[str]:
         wrong.append("`gpu` has to be required or optional.")
     if not isinstance(stack.get("tf1_kernel", False), bool):
         wrong.append("`tf1_kernel` has to be true or false.")
+    if not isinstance(stack.get("data_root", ""), str):
+        wrong.append("`data_root` has to be a path.")
+    proofs = stack.get("proofs", [])
+    if not isinstance(proofs, list) or not all(isinstance(one, dict) and {*one} == {"notebook", "expect"} for one in proofs):
+        wrong.append("`proofs` has to be a list, each with `notebook` and `expect`.")
     wrong += framework_problems(stack.get("framework"))
     return wrong or unknown_parts(stack)
 

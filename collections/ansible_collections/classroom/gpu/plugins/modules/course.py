@@ -19,9 +19,9 @@ options:
     type: str
     required: true
   version:
-    description: Branch, tag, or commit (40 hex digits).
+    description: Branch, tag, or commit (40 hex digits). V(HEAD) is the repository's default branch.
     type: str
-    default: main
+    default: HEAD
   dest:
     description: Folder of the course.
     type: path
@@ -83,7 +83,7 @@ from ansible_collections.classroom.gpu.plugins.module_utils.course_checkout impo
 
 SPEC = {
     "repository": {"type": "str", "required": True},
-    "version": {"type": "str", "default": "main"},
+    "version": {"type": "str", "default": "HEAD"},
     "dest": {"type": "path", "required": True},
     "fresh": {"type": "bool", "default": False},
     "patience": {"type": "int", "default": 600},
