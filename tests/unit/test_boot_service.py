@@ -59,3 +59,24 @@ def test_a_service_that_does_not_run_has_nobody_at_work(tmp_path, shown, count):
         (tmp_path / pid).mkdir()
         (tmp_path / pid / "cgroup").write_text("0::/system.slice/jupyter.service\n")
     assert control_group.busy(shown, tmp_path) == count
+
+
+class Machine:
+    """A module whose systemctl answers with one state after the other."""
+
+    def __init__(self, *states: str) -> None:
+        self.states, self.commands = list(states), []
+
+    def run_command(self, command: list[str]) -> tuple[int, str, str]:
+        self.commands.append(command[1])
+        return 0, f"ActiveState={self.states.pop(0)}\n" if command[1] == "show" else "", ""
+
+
+@pytest.mark.parametrize(
+    ("states", "commands"),
+    [(["active"], ["show"]), (["inactive"], ["show"]), (["activating", "active"], ["show", "start", "show"])],
+)
+def test_a_start_that_is_under_way_is_waited_for(states, commands):
+    machine = Machine(*states)
+    assert boot_service.look(machine, "jupyter.service") == f"ActiveState={states[-1]}\n"
+    assert machine.commands == commands

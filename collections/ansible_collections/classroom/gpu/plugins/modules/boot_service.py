@@ -113,6 +113,16 @@ def systemctl(module: AnsibleModule, *arguments: str) -> str:
     return stdout
 
 
+def look(module: AnsibleModule, name: str) -> str:
+    """Return the unit's properties. A start that is under way, as after a boot, is waited for: it is not one that this has to make."""
+    command = ("show", f"--property={','.join(PROPERTIES)}", name)
+    shown = systemctl(module, *command)
+    if "ActiveState=activating" not in shown.splitlines():
+        return shown
+    module.run_command(["systemctl", "start", name])  # joins that start; whether it failed is told below
+    return systemctl(module, *command)
+
+
 def main() -> None:
     """Compare the running service with the disk, and bring it up to date."""
     module = AnsibleModule(
@@ -125,7 +135,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     name = module.params["name"]
-    shown = systemctl(module, "show", f"--property={','.join(PROPERTIES)}", name)
+    shown = look(module, name)
     state = dict(line.split("=", 1) for line in shown.splitlines() if line)
     busy = control_group.busy(shown)
     steps, due = plan(state, changed_files(Path(module.params["started"])), busy, module.params["interrupt"])
