@@ -8,8 +8,8 @@ export PYTHONUNBUFFERED := 1
 # What a class's settings in the shell must not decide: tests name their cloud and class themselves.
 ENTER = eval "$$(python -m rehearsal env)"
 
-# Scenarios that test-all adds: real drivers, compilers and frameworks, which take minutes and gigabytes.
-SKIP = nvidia_driver-debian cuda-nvcc jupyter-2018
+# Scenarios that test-all adds: real drivers, compilers and frameworks, which take minutes and gigabytes, and one fault after the other.
+SKIP = nvidia_driver-debian cuda-nvcc jupyter-2018 conda_env-faults jupyter-students
 
 # Unit tests that test-all adds: fifty environments, and one of sixty packages.
 UNIT = -m "not slow"
