@@ -1,0 +1,222 @@
+#!/usr/bin/python
+"""Write a list of small files, folders and links in one call."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: files
+short_description: Write a list of small files, folders and links in one call
+description:
+  - What M(ansible.builtin.template), M(ansible.builtin.copy) and M(ansible.builtin.file) do in two or three calls a file.
+  - Goes through the list in its order. A file is replaced whole or not at all.
+  - A link that lies in a file's place is replaced, never followed.
+  - Contents are shown by C(--diff). A file that holds a secret is for M(ansible.builtin.template) with C(diff=false).
+author: GPU Classroom
+options:
+  files:
+    description: What is to be there, or not to be there.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      path:
+        description: Where it is to be. The folder it lies in has to be there, or earlier in the list.
+        type: path
+        required: true
+      state:
+        description: What it is to be.
+        type: str
+        choices: [file, directory, link, absent]
+        default: file
+      content:
+        description: All of a file's text.
+        type: str
+      target:
+        description: What a link leads to, which has to be there.
+        type: path
+      owner:
+        description: Name of the user that a file or folder belongs to; its group is the user's own.
+        type: str
+        default: root
+      mode:
+        description: Permissions in octal. C(0644) for a file and C(0755) for a folder, unless told.
+        type: str
+attributes:
+  check_mode:
+    description: Says what would be done, and does nothing.
+    support: full
+  diff_mode:
+    description: Shows each file that changes.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Write what greets a student
+  classroom.gpu.files:
+    files:
+      - {path: /opt/classroom, state: directory}
+      - {path: /opt/classroom/greeting, content: "{{ lookup('ansible.builtin.template', 'greeting.j2') }}", owner: ubuntu}
+      - {path: /opt/classroom/latest, state: link, target: /opt/classroom/greeting}
+      - {path: /opt/classroom/old-greeting, state: absent}
+"""
+
+RETURN = r"""
+changed_paths:
+  description: What was, or would be, changed.
+  returned: always
+  type: list
+  elements: str
+"""
+
+import os
+import pwd
+import shutil
+import stat
+import tempfile
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+ARGUMENTS = {
+    "files": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": {
+            "path": {"type": "path", "required": True},
+            "state": {"type": "str", "choices": ["file", "directory", "link", "absent"], "default": "file"},
+            "content": {"type": "str"},
+            "target": {"type": "path"},
+            "owner": {"type": "str", "default": "root"},
+            "mode": {"type": "str"},
+        },
+        "required_if": [("state", "file", ["content"]), ("state", "link", ["target"])],
+    }
+}
+MODES = {"file": "0644", "directory": "0755"}
+
+
+def kind(path: Path) -> str:
+    """Return what lies at a path, in the words of the option C(state); C(other) is a device or the like."""
+    try:
+        mode = path.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return "absent"
+    kinds = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}
+    return kinds.get(stat.S_IFMT(mode), "other")
+
+
+def content(path: Path) -> str:
+    """Return what a comparison shows of a path: a file's text, where a link leads to, nothing of anything else."""
+    is_a = kind(path)
+    if is_a == "link":
+        return str(path.readlink())
+    return path.read_text(encoding="utf-8", errors="backslashreplace") if is_a == "file" else ""
+
+
+def wanted_content(wanted: dict) -> str:
+    """Return what C(content) is to find."""
+    return {"file": wanted["content"], "link": wanted["target"]}.get(wanted["state"]) or ""
+
+
+def refuse(path: Path, wanted: dict) -> None:
+    """Raise ValueError for what would take more away than a file: a folder gives way to nothing but C(absent)."""
+    found = kind(path)
+    if wanted["state"] in ("file", "link") and found in ("directory", "other"):
+        what = "a folder" if found == "directory" else "a device, socket or pipe"
+        raise ValueError(f"{what} lies in its place. Move it away, and run this again")
+    if wanted["state"] == "link" and not os.path.exists(path.parent / wanted["target"]):
+        raise ValueError(f"it would lead to {wanted['target']}, which is not there")
+
+
+def write(path: Path, text: str, owner: pwd.struct_passwd, mode: int) -> None:
+    """Replace a file at once, so that whoever reads it meanwhile finds the old one or the new one."""
+    handle, new = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fchown(handle, owner.pw_uid, owner.pw_gid)
+            os.fchmod(handle, mode)
+        os.replace(new, path)
+    except OSError:
+        os.unlink(new)
+        raise
+
+
+def link(path: Path, target: str) -> None:
+    """Replace a link at once."""
+    new = path.with_name(f".{path.name}.new")
+    new.unlink(missing_ok=True)
+    new.symlink_to(target)
+    new.replace(path)
+
+
+def remove(path: Path) -> None:
+    """Remove whatever is there."""
+    if kind(path) == "directory":
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def bring(path: Path, wanted: dict, owner: pwd.struct_passwd, mode: int) -> None:
+    """Make of a path what is wanted."""
+    if wanted["state"] == "file":
+        write(path, wanted["content"], owner, mode)
+    elif wanted["state"] == "link":
+        link(path, wanted["target"])
+    elif kind(path) != "absent":
+        remove(path)
+    if wanted["state"] == "directory":
+        path.mkdir()
+        os.chown(path, owner.pw_uid, owner.pw_gid)
+        path.chmod(mode)
+
+
+def described(rights: dict) -> list[str]:
+    """Return owner, group and mode, where they change, as words."""
+    return [f"{name} {value}" for name, value in sorted(rights.items()) if name != "path"]
+
+
+def settle(module: AnsibleModule, wanted: dict) -> dict | None:
+    """Look at one path, bring it where it should be, and return the difference; nothing if there is none.
+
+    Raises OSError, KeyError where there is no such user, and ValueError where something else lies in its place.
+    """
+    path, state = Path(wanted["path"]), wanted["state"]
+    owner, mode = pwd.getpwnam(wanted["owner"]), wanted["mode"] or MODES.get(state, "0")
+    found, before, after, rights = kind(path), content(path), wanted_content(wanted), {"before": {}, "after": {}}
+    changed = False
+    if found == state in MODES:
+        own = {"path": str(path), "owner": owner.pw_name, "group": str(owner.pw_gid), "mode": mode}
+        changed = module.set_fs_attributes_if_different(module.load_file_common_arguments(own), False, rights)
+    if (found, before) != (state, after):
+        changed = True
+        refuse(path, wanted)
+        if not module.check_mode:
+            bring(path, wanted, owner, int(mode, 8))
+    if not changed:
+        return None
+    headers = {side: " ".join([f"{path} ({is_a})", *described(rights[side])]) for is_a, side in ((found, "before"), (state, "after"))}
+    return {"before": before, "after": after, "before_header": headers["before"], "after_header": headers["after"]}
+
+
+def main() -> None:
+    """Go through the list."""
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True, no_log=True)  # the system's log is no place for whole files
+    differences = {}
+    for wanted in module.params["files"]:
+        try:
+            difference = settle(module, wanted)
+        except (OSError, ValueError) as error:
+            module.fail_json(msg=f"{wanted['path']} cannot be made: {error}.", changed_paths=list(differences), changed=bool(differences))
+        except KeyError:
+            module.fail_json(msg=f"{wanted['path']} cannot be made: there is no user {wanted['owner']}.")
+        if difference:
+            differences[wanted["path"]] = difference
+    module.exit_json(changed=bool(differences), changed_paths=list(differences), diff=list(differences.values()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""What the files module makes, replaces, leaves alone and refuses: the module itself, run as Ansible runs it, in folders of its own."""
+
+from __future__ import annotations
+
+import getpass
+import io
+import json
+import os
+import resource
+import sys
+from pathlib import Path
+
+import pytest
+from ansible.module_utils import basic
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.classroom.gpu.plugins.modules import files
+
+ME = {"owner": getpass.getuser()}
+
+
+def run(*wanted: dict, check: bool = False) -> dict:
+    """Run the module and return what it says."""
+    answer = io.StringIO()
+    stdout, sys.stdout = sys.stdout, answer
+    try:
+        with patch_module_args({"files": [ME | item for item in wanted], "_ansible_check_mode": check}), pytest.raises(SystemExit):
+            files.main()
+    finally:
+        sys.stdout = stdout
+    return json.loads(answer.getvalue())
+
+
+def test_one_call_makes_a_list_and_the_next_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old/file").write_text("old")
+    wanted = [
+        {"path": f"{tmp_path}/folder", "state": "directory", "mode": "0700"},
+        {"path": f"{tmp_path}/folder/file", "content": "grüezi\n"},
+        {"path": f"{tmp_path}/link", "state": "link", "target": f"{tmp_path}/folder/file"},
+        {"path": f"{tmp_path}/old", "state": "absent"},
+    ]
+    paths = [item["path"] for item in wanted]
+    foreseen = run(*wanted, check=True)
+    assert os.listdir(tmp_path) == ["old"]
+    # A link in check mode has nowhere to lead to yet.
+    assert foreseen["failed"] and foreseen["changed_paths"] == paths[:2]
+    assert run(*wanted)["changed_paths"] == paths
+    assert (tmp_path / "link").read_text(encoding="utf-8") == "grüezi\n"
+    assert (tmp_path / "folder").stat().st_mode & 0o777 == 0o700
+    assert sorted(os.listdir(tmp_path)) == ["folder", "link"]
+    for check in (True, False):
+        again = run(*wanted, check=check)
+        assert (again["changed"], again["changed_paths"], again["diff"]) == (False, [], [])
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_difference_is_shown_and_made_good(tmp_path: Path, check: bool) -> None:
+    path = tmp_path / "file"
+    path.write_text("altered")
+    path.chmod(0o600)
+    wanted = {"path": str(path), "content": "right"}
+    found = run(wanted, check=check)
+    assert found["diff"] == [
+        {"before": "altered", "after": "right", "before_header": f"{path} (file) mode 0600", "after_header": f"{path} (file) mode 0644"}
+    ]
+    assert (path.read_text(), path.stat().st_mode & 0o777) == (("altered", 0o600) if check else ("right", 0o644))
+    assert run(wanted, check=check)["changed"] is check
+
+
+def test_rights_alone_are_made_good(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("right")
+    path.chmod(0o666)
+    before = path.stat().st_ino
+    assert run({"path": str(path), "content": "right"})["changed"]
+    assert (path.stat().st_mode & 0o777, path.stat().st_ino) == (0o644, before)
+
+
+def test_a_link_in_a_files_place_is_replaced_and_never_followed(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("somebody's")
+    (tmp_path / "file").symlink_to(elsewhere)
+    assert run({"path": f"{tmp_path}/file", "content": "right"})["changed"]
+    assert (elsewhere.read_text(), (tmp_path / "file").read_text(), (tmp_path / "file").is_symlink()) == ("somebody's", "right", False)
+
+
+def test_a_link_follows_its_target_and_replaces_a_file(tmp_path: Path) -> None:
+    for name in ("one", "two", "link"):
+        (tmp_path / name).write_text(name)
+    for name in ("one", "two"):
+        assert run({"path": f"{tmp_path}/link", "state": "link", "target": f"{tmp_path}/{name}"})["changed"]
+        assert (tmp_path / "link").read_text() == name
+
+
+@pytest.mark.parametrize(
+    ("wanted", "reason"),
+    [
+        ({"path": "folder", "content": ""}, "a folder lies in its place"),
+        ({"path": "pipe", "content": ""}, "a device, socket or pipe lies in its place"),
+        ({"path": "link", "state": "link", "target": "nowhere"}, "it would lead to nowhere, which is not there"),
+        ({"path": "none/file", "content": ""}, "No such file or directory"),
+        ({"path": "file", "content": "", "owner": "nobody-of-this-name"}, "there is no user nobody-of-this-name"),
+    ],
+)
+def test_what_cannot_be_made_is_told_with_its_path(tmp_path: Path, wanted: dict, reason: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/work").write_text("work")
+    os.mkfifo(tmp_path / "pipe")
+    found = run(wanted | {"path": f"{tmp_path}/{wanted['path']}"})
+    assert found["failed"]
+    assert found["msg"].startswith(f"{tmp_path}/{wanted['path']} cannot be made: ")
+    assert reason in found["msg"]
+    assert (tmp_path / "folder/work").read_text() == "work"
+
+
+def test_a_write_that_fails_leaves_the_file_as_it_was_and_nothing_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8, before[1]))
+    found = run({"path": str(path), "content": "longer than eight bytes"})
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "File too large" in found["msg"]
+    assert (os.listdir(tmp_path), path.read_text()) == (["file"], "old")
+
+
+def test_contents_are_kept_out_of_the_systems_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    logged: list[str] = []
+    monkeypatch.setattr(basic.AnsibleModule, "log", lambda self, message, **other: logged.append(message))
+    run({"path": f"{tmp_path}/file", "content": "a whole file"})
+    assert logged == []
