@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,41 +11,51 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 
 ROLE = Path(__file__).parents[2] / "roles/jupyter"
-TASKS = yaml.safe_load((ROLE / "tasks/kernels.yml").read_text())
+FILES = yaml.safe_load((ROLE / "tasks/kernels.yml").read_text())[0]["classroom.gpu.files"]["files"]
 SETTINGS = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
 OWN = yaml.safe_load((ROLE / "vars/main.yml").read_text())
 FILTERS = {"to_json": json.dumps, "ternary": lambda value, yes, no: yes if value else no}
+KERNEL = re.compile(r"/etc/jupyter/kernels/(\w+)/kernel.json")
 
 
-def render(text: str, **names: object) -> str:
+def render(text: str, names: dict) -> str:
     """Fill a text in as Ansible does."""
     environment = Environment(trim_blocks=True, undefined=StrictUndefined)
     environment.filters |= FILTERS
-    return environment.from_string(text).render(SETTINGS | {"jupyter_tf1_dir": OWN["jupyter_tf1_dir"]} | names)
+    environment.globals["lookup"] = lambda plugin, file, **options: found(plugin, file, names | options.get("template_vars", {}))
+    return environment.from_string(text).render(names)
 
 
-def items(module: str, tf1: bool) -> list[dict]:
-    """Return what the role's loop with a module does: each item, filled in."""
-    loop = next(task["loop"] for task in TASKS if module in task and "loop" in task)
-    return [{key: yaml.safe_load(render(str(value), jupyter_tf1_kernel=tf1)) for key, value in item.items()} for item in loop]
+def found(plugin: str, file: str, names: dict) -> str:
+    """Return what a lookup gives."""
+    folder = {"ansible.builtin.template": "templates", "ansible.builtin.file": "files"}[plugin]
+    text = (ROLE / folder / file).read_text(encoding="utf-8")
+    return render(text, names) if folder == "templates" else text
 
 
-def kernels(tf1: bool) -> dict[str, dict]:
+def files(**settings: object) -> list[dict]:
+    """Return what the role wants of each path: a later entry of one path counts."""
+    names = SETTINGS | {"jupyter_tf1_dir": OWN["jupyter_tf1_dir"]} | settings
+    for name in ("jupyter_kernels", "jupyter_kernel_is_tf1"):
+        names[name] = yaml.safe_load(render(OWN[name], names))
+    return [{"state": "file"} | {key: render(value, names) for key, value in item.items()} for item in FILES]
+
+
+def kernels(**settings: object) -> dict[str, dict]:
     """Return the kernelspecs that the role writes, by name."""
-    wanted = [item for item in items("ansible.builtin.template", tf1) if item["wanted"]]
-    template = (ROLE / "templates/kernel.json.j2").read_text()
-    return {item["name"]: json.loads(render(template, item=item)) for item in wanted}
+    written = [item for item in files(**settings) if item["state"] == "file"]
+    return {match[1]: json.loads(item["content"]) for item in written if (match := KERNEL.fullmatch(item["path"]))}
 
 
 def test_only_a_stack_that_asks_has_the_second_kernel() -> None:
     assert SETTINGS["jupyter_tf1_kernel"] is False
-    assert list(kernels(tf1=False)) == ["dl_aws"]
-    assert list(kernels(tf1=True)) == ["dl_aws", "python3"]
-    assert kernels(tf1=False)["dl_aws"] == kernels(tf1=True)["dl_aws"]
+    plain, both = kernels(), kernels(jupyter_tf1_kernel=True)
+    assert (list(plain), list(both)) == (["dl_aws"], ["dl_aws", "python3"])
+    assert plain["dl_aws"] == both["dl_aws"]
 
 
 def test_the_second_kernel_differs_in_its_name_and_in_what_tensorflow_is() -> None:
-    plain, tf1 = kernels(tf1=True).values()
+    plain, tf1 = kernels(jupyter_tf1_kernel=True).values()
     assert (plain.pop("display_name"), tf1.pop("display_name")) == ("dl_aws", "TF1 course")
     assert "PYTHONPATH" not in plain["env"]
     assert tf1["env"].pop("PYTHONPATH") == OWN["jupyter_tf1_dir"]
@@ -52,11 +63,23 @@ def test_the_second_kernel_differs_in_its_name_and_in_what_tensorflow_is() -> No
 
 
 @pytest.mark.parametrize("tf1", [False, True])
-def test_the_kernels_that_are_written_are_those_that_are_allowed(tf1: bool) -> None:
-    assert yaml.safe_load(render(OWN["jupyter_kernels"], jupyter_tf1_kernel=tf1)) == list(kernels(tf1))
+@pytest.mark.parametrize("kernel", ["dl_aws", "python3"])
+def test_the_kernels_that_are_written_are_those_that_are_allowed(kernel: str, tf1: bool) -> None:
+    settings = {"jupyter_kernel": kernel, "jupyter_tf1_kernel": tf1}
+    allowed = yaml.safe_load(render(OWN["jupyter_kernels"], SETTINGS | settings))
+    assert allowed == list(kernels(**settings))
+
+
+@pytest.mark.parametrize("tf1", [False, True])
+@pytest.mark.parametrize("kernel", ["dl_aws", "python3"])
+def test_no_path_is_wanted_in_two_ways(kernel: str, tf1: bool) -> None:
+    wanted: dict[str, dict] = {}
+    for item in files(jupyter_kernel=kernel, jupyter_tf1_kernel=tf1):
+        assert wanted.setdefault(item["path"], item) == item
 
 
 def test_where_it_is_not_wanted_nothing_of_it_stays() -> None:
-    gone = [item["path"] for item in items("ansible.builtin.file", tf1=False) if not item.get("wanted", True)]
-    assert gone == ["/etc/jupyter/kernels/python3", OWN["jupyter_tf1_dir"]]
-    assert all(item.get("wanted", True) for item in items("ansible.builtin.file", tf1=True))
+    folders = ("/etc/jupyter/kernels/python3", OWN["jupyter_tf1_dir"])
+    state = {item["path"]: item["state"] for item in files()}
+    assert [state[folder] for folder in folders] == ["absent", "absent"]
+    assert "absent" not in {item["state"] for item in files(jupyter_tf1_kernel=True)}

@@ -20,7 +20,7 @@ options:
     required: true
     suboptions:
       path:
-        description: Where it is to be. The folder it lies in has to be there, or earlier in the list.
+        description: Where it is to be. A folder is made with those above it; a file or link wants its folder there, or earlier in the list.
         type: path
         required: true
       state:
@@ -169,7 +169,7 @@ def bring(path: Path, wanted: dict, owner: pwd.struct_passwd, mode: int) -> None
     elif kind(path) != "absent":
         remove(path)
     if wanted["state"] == "directory":
-        path.mkdir()
+        path.mkdir(parents=True)
         os.chown(path, owner.pw_uid, owner.pw_gid)
         path.chmod(mode)
 
