@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import grp
 import io
 import json
 import os
@@ -99,7 +100,10 @@ def test_a_link_follows_its_target_and_replaces_a_file(tmp_path: Path) -> None:
         ({"path": "pipe", "content": ""}, "a device, socket or pipe lies in its place"),
         ({"path": "link", "state": "link", "target": "nowhere"}, "it would lead to nowhere, which is not there"),
         ({"path": "none/file", "content": ""}, "No such file or directory"),
-        ({"path": "file", "content": "", "owner": "nobody-of-this-name"}, "there is no user nobody-of-this-name"),
+        (
+            {"path": "file", "content": "", "owner": "nobody-of-this-name"},
+            "its owner is unknown: getpwnam(): name not found: 'nobody-of-this-name'",
+        ),
     ],
 )
 def test_what_cannot_be_made_is_told_with_its_path(tmp_path: Path, wanted: dict, reason: str) -> None:
@@ -122,6 +126,18 @@ def test_a_write_that_fails_leaves_the_file_as_it_was_and_nothing_beside_it(tmp_
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "File too large" in found["msg"]
     assert (os.listdir(tmp_path), path.read_text()) == (["file"], "old")
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_secret_is_shown_to_nobody(tmp_path: Path, check: bool) -> None:
+    path = tmp_path / "file"
+    path.write_text("hash of yesterday")
+    wanted = {"path": str(path), "content": "hash of today", "secret": True, "mode": "0640", "group": grp.getgrgid(os.getgid()).gr_name}
+    found = run(wanted, check=check)
+    assert (found["changed"], found["changed_paths"]) == (True, [str(path)])
+    assert "hash of" not in json.dumps(found)
+    if not check:
+        assert (path.read_text(), path.stat().st_mode & 0o777) == ("hash of today", 0o640)
 
 
 def test_contents_are_kept_out_of_the_systems_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

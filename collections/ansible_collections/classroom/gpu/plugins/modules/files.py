@@ -10,7 +10,7 @@ description:
   - What M(ansible.builtin.template), M(ansible.builtin.copy) and M(ansible.builtin.file) do in two or three calls a file.
   - Goes through the list in its order. A file is replaced whole or not at all.
   - A link that lies in a file's place is replaced, never followed.
-  - Contents are shown by C(--diff). A file that holds a secret is for M(ansible.builtin.template) with C(diff=false).
+  - Contents are shown by C(--diff) and C(-vvv), unless they are told to be secret.
 author: GPU Classroom
 options:
   files:
@@ -35,9 +35,16 @@ options:
         description: What a link leads to, which has to be there.
         type: path
       owner:
-        description: Name of the user that a file or folder belongs to; its group is the user's own.
+        description: Name of the user that a file or folder belongs to.
         type: str
         default: root
+      group:
+        description: Name of its group; unless told, the user's own.
+        type: str
+      secret:
+        description: Show the content to nobody.
+        type: bool
+        default: false
       mode:
         description: Permissions in octal. C(0644) for a file and C(0755) for a folder, unless told.
         type: str
@@ -56,6 +63,7 @@ EXAMPLES = r"""
     files:
       - {path: /opt/classroom, state: directory}
       - {path: /opt/classroom/greeting, content: "{{ lookup('ansible.builtin.template', 'greeting.j2') }}", owner: ubuntu}
+      - {path: /opt/classroom/token, content: "{{ token }}", group: ubuntu, mode: "0640", secret: true}
       - {path: /opt/classroom/latest, state: link, target: /opt/classroom/greeting}
       - {path: /opt/classroom/old-greeting, state: absent}
 """
@@ -68,11 +76,13 @@ changed_paths:
   elements: str
 """
 
+import grp
 import os
 import pwd
 import shutil
 import stat
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -88,6 +98,8 @@ ARGUMENTS = {
             "content": {"type": "str"},
             "target": {"type": "path"},
             "owner": {"type": "str", "default": "root"},
+            "group": {"type": "str"},
+            "secret": {"type": "bool", "default": False},
             "mode": {"type": "str"},
         },
         "required_if": [("state", "file", ["content"]), ("state", "link", ["target"])],
@@ -129,15 +141,34 @@ def refuse(path: Path, wanted: dict) -> None:
         raise ValueError(f"it would lead to {wanted['target']}, which is not there")
 
 
-def write(path: Path, text: str, owner: pwd.struct_passwd, mode: int) -> None:
+@dataclass
+class Rights:
+    """Whose a path is, by numbers, and what they may."""
+
+    uid: int
+    gid: int
+    mode: int
+
+    @classmethod
+    def of(cls, wanted: dict) -> Rights:
+        """Look up the names; raise ValueError for one that is unknown."""
+        try:
+            user = pwd.getpwnam(wanted["owner"])
+            group = grp.getgrnam(wanted["group"]).gr_gid if wanted["group"] else user.pw_gid
+        except KeyError as error:
+            raise ValueError(f"its owner is unknown: {error.args[0]}") from error
+        return cls(user.pw_uid, group, int(wanted["mode"] or MODES.get(wanted["state"], "0"), 8))
+
+
+def write(path: Path, text: str, rights: Rights) -> None:
     """Replace a file at once, so that whoever reads it meanwhile finds the old one or the new one."""
     handle, new = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
-            os.fchown(handle, owner.pw_uid, owner.pw_gid)
-            os.fchmod(handle, mode)
+            os.fchown(handle, rights.uid, rights.gid)
+            os.fchmod(handle, rights.mode)
         os.replace(new, path)
     except OSError:
         os.unlink(new)
@@ -160,62 +191,62 @@ def remove(path: Path) -> None:
         path.unlink()
 
 
-def bring(path: Path, wanted: dict, owner: pwd.struct_passwd, mode: int) -> None:
+def bring(path: Path, wanted: dict, rights: Rights) -> None:
     """Make of a path what is wanted."""
     if wanted["state"] == "file":
-        write(path, wanted["content"], owner, mode)
+        write(path, wanted["content"], rights)
     elif wanted["state"] == "link":
         link(path, wanted["target"])
     elif kind(path) != "absent":
         remove(path)
     if wanted["state"] == "directory":
         path.mkdir(parents=True)
-        os.chown(path, owner.pw_uid, owner.pw_gid)
-        path.chmod(mode)
+        os.chown(path, rights.uid, rights.gid)
+        path.chmod(rights.mode)
 
 
-def described(rights: dict) -> list[str]:
-    """Return owner, group and mode, where they change, as words."""
-    return [f"{name} {value}" for name, value in sorted(rights.items()) if name != "path"]
+def difference(path: Path, found: str, before: str, wanted: dict, rights: dict) -> dict:
+    """Return what C(--diff) shows of a change: the text, but of a secret, and what changes of owner, group and mode."""
+    texts = ("", "") if wanted["secret"] else (before, wanted_content(wanted))
+    shown = {}
+    for side, is_a, text in zip(("before", "after"), (found, wanted["state"]), texts, strict=True):
+        changes = [f"{name} {value}" for name, value in sorted(rights[side].items()) if name != "path"]
+        shown |= {side: text, f"{side}_header": " ".join([f"{path} ({is_a})", *changes])}
+    return shown
 
 
 def settle(module: AnsibleModule, wanted: dict) -> dict | None:
     """Look at one path, bring it where it should be, and return the difference; nothing if there is none.
 
-    Raises OSError, KeyError where there is no such user, and ValueError where something else lies in its place.
+    Raises OSError, and ValueError where its owner is unknown or something else lies in its place.
     """
-    path, state = Path(wanted["path"]), wanted["state"]
-    owner, mode = pwd.getpwnam(wanted["owner"]), wanted["mode"] or MODES.get(state, "0")
-    found, before, after, rights = kind(path), content(path), wanted_content(wanted), {"before": {}, "after": {}}
+    path, state, rights = Path(wanted["path"]), wanted["state"], Rights.of(wanted)
+    found, before, changes = kind(path), content(path), {"before": {}, "after": {}}
     changed = False
     if found == state in MODES:
-        own = {"path": str(path), "owner": owner.pw_name, "group": str(owner.pw_gid), "mode": mode}
-        changed = module.set_fs_attributes_if_different(module.load_file_common_arguments(own), False, rights)
-    if (found, before) != (state, after):
+        names = {"path": str(path), "owner": str(rights.uid), "group": str(rights.gid), "mode": f"{rights.mode:04o}"}
+        changed = module.set_fs_attributes_if_different(module.load_file_common_arguments(names), False, changes)
+    if (found, before) != (state, wanted_content(wanted)):
         changed = True
         refuse(path, wanted)
         if not module.check_mode:
-            bring(path, wanted, owner, int(mode, 8))
-    if not changed:
-        return None
-    headers = {side: " ".join([f"{path} ({is_a})", *described(rights[side])]) for is_a, side in ((found, "before"), (state, "after"))}
-    return {"before": before, "after": after, "before_header": headers["before"], "after_header": headers["after"]}
+            bring(path, wanted, rights)
+    return difference(path, found, before, wanted, changes) if changed else None
 
 
 def main() -> None:
     """Go through the list."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True, no_log=True)  # the system's log is no place for whole files
-    differences = {}
+    module.no_log_values |= {item["content"] for item in module.params["files"] if item["secret"] and item["content"]}
+    changes = {}
     for wanted in module.params["files"]:
         try:
-            difference = settle(module, wanted)
+            change = settle(module, wanted)
         except (OSError, ValueError) as error:
-            module.fail_json(msg=f"{wanted['path']} cannot be made: {error}.", changed_paths=list(differences), changed=bool(differences))
-        except KeyError:
-            module.fail_json(msg=f"{wanted['path']} cannot be made: there is no user {wanted['owner']}.")
-        if difference:
-            differences[wanted["path"]] = difference
-    module.exit_json(changed=bool(differences), changed_paths=list(differences), diff=list(differences.values()))
+            module.fail_json(msg=f"{wanted['path']} cannot be made: {error}.", changed_paths=list(changes), changed=bool(changes))
+        if change:
+            changes[wanted["path"]] = change
+    module.exit_json(changed=bool(changes), changed_paths=list(changes), diff=list(changes.values()))
 
 
 if __name__ == "__main__":
