@@ -45,7 +45,7 @@ def intact(path: Path, digest: str, size: str, since: float) -> bool:
         return False
     if size and int(size) != status.st_size:
         return False
-    return not digest or max(status.st_mtime, status.st_ctime) <= since or matches(path, digest)
+    return not digest or max(status.st_mtime, status.st_ctime) < since or matches(path, digest)
 
 
 def whole(dist_info: Path, since: float) -> bool:
