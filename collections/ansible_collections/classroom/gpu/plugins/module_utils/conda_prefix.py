@@ -250,7 +250,7 @@ def intact_record(prefix: Path, record: dict, since: float) -> bool:
 
 
 def intact(prefix: Path | str, entry: dict, since: float) -> bool:
-    """Tell whether one file of a conda package is there and, if it changed at `since` (a Unix time) or later, still holds the same bytes."""
+    """Tell whether one file of a conda package is there and, if it changed at `since` (a Unix time) or later, holds the same bytes."""
     path = f"{prefix}/{entry['_path']}"
     if path.endswith(".pyc"):  # Python writes these itself.
         return True

@@ -11,7 +11,8 @@ description:
     The result is an ordinary conda prefix.
   - The conda packages come from a solver, or from a lock of their own, which wins.
   - Stays with what is installed as long as it meets the specs, so that a second run changes nothing.
-  - Finds files that were deleted or altered since and installs their packages again, whichever of the two they came from.
+  - Finds files that were deleted or altered since and repairs them, whichever of the two their packages came from. Where the cache has a
+    file with the bytes that were installed, that alone is copied; else its package is installed again.
     Versions that somebody changed are put back. Packages that somebody added are kept.
   - Interrupted at any moment, the next run completes the environment, because what was installed is written down last.
   - Acts as the user it runs as. Give it the user who shall own the environment (O(ignore:become_user)), so that nothing is written
@@ -137,7 +138,7 @@ removed:
   type: list
   elements: str
 repaired:
-  description: Packages that were damaged and have been installed again.
+  description: Packages that were damaged and are whole again.
   returned: always
   type: list
   elements: str
@@ -317,7 +318,7 @@ class CondaEnv:
         after = look(self.prefix, self.want, since=found.state["since"] if found.only_damaged else math.inf)
         again = sorted(set(found.damaged_conda).intersection(after.damaged_conda))
         if found.only_damaged and again:
-            self.module.fail_json(msg=f"{self.prefix}: {', '.join(again)} was damaged again at once: end what writes there, or look at the disk.")
+            self.module.fail_json(msg=f"{self.prefix}: {', '.join(again)} was damaged again at once: end what writes there.")
         write_state(self.prefix, state_of(after, self.want, clock(self.prefix)))
         return after
 
