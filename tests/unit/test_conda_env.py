@@ -9,8 +9,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import jinja2
@@ -413,11 +416,19 @@ def test_a_repair_that_does_not_last_is_an_error(made: Seat) -> None:
     """A process of the student's goes on writing into a package, whose copy in the cache is lost as well."""
     own = made.prefix / SITE / "tool/__init__.py"
     next(made.folder.glob("pkgs/tool-1.0-*/site-packages/tool/__init__.py")).unlink()
-    with subprocess.Popen(["sh", "-c", 'while :; do echo >"$0"; done', own], stderr=subprocess.DEVNULL) as writer:
-        while own.read_text() != "\n":
-            assert writer.poll() is None
+    own.unlink()
+    done = threading.Event()
+
+    def write() -> None:
+        while not done.wait(0.001):
+            with suppress(FileNotFoundError):  # between the old folder and the new
+                own.write_text("mine\n")
+
+    with ThreadPoolExecutor() as pool:
+        writer = pool.submit(write)
         result = made.run()
-        writer.kill()
+        done.set()
+    assert writer.exception() is None
     assert result["failed"] and "tool was damaged again at once" in result["msg"]
     assert made.run()["changed"]
     assert made.versions() == WANTED
