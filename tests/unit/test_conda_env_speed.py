@@ -115,7 +115,7 @@ def test_sixty_packages(tmp_path: Path) -> None:
         "seconds": seconds | {"a_module_that_does_nothing": nothing},
         "create_beside_venv_and_pip": {by: round(create[by] / pip[by], 3) for by in pip},
         "repair_beside_create": {by: round(repair[by] / create[by], 3) for by in pip},
-        "both_without_ansible_itself": {by: round((repair[by] - nothing[by]) / (create[by] - nothing[by]), 3) for by in pip},
+        "a_module_that_does_nothing_beside_create": {by: round(nothing[by] / create[by], 3) for by in pip},
     }
     (ROOT / "test-results").mkdir(exist_ok=True)
     (ROOT / "test-results/conda_env.json").write_text(json.dumps(figures, indent=1) + "\n")
