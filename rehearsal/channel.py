@@ -30,6 +30,7 @@ DEBS = "libpython3.11-minimal,libpython3.11-stdlib,python3.11-minimal"
 ABI = ("python >=3.11,<3.12.0a0", "python_abi 3.11.* *_cp311")
 NEEDS = {"pip": ("setuptools", "wheel"), "wheel": ("packaging",)}  # as on conda-forge, so that wheels meet them there already
 TIMEOUT = 300  # seconds for one download
+PLACEHOLDER = "/opt/conda-build/" + "_placehold" * 20  # stands in a package's files for the environment that they are installed into
 
 
 class ChannelError(Exception):
@@ -192,7 +193,10 @@ def describe(path: Path, tree: Path) -> dict:
     data = path.read_bytes() if path.is_file() else b""
     kind = "softlink" if path.is_symlink() else "hardlink"
     name = path.relative_to(tree).as_posix()
-    return {"_path": name, "path_type": kind, "sha256": hashlib.sha256(data).hexdigest(), "size_in_bytes": len(data)}
+    entry = {"_path": name, "path_type": kind, "sha256": hashlib.sha256(data).hexdigest(), "size_in_bytes": len(data)}
+    if path.is_symlink() or PLACEHOLDER.encode() not in data:
+        return entry
+    return entry | {"prefix_placeholder": PLACEHOLDER, "file_mode": "binary" if b"\0" in data else "text"}
 
 
 def compress(data: bytes) -> bytes:

@@ -9,8 +9,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import jinja2
@@ -181,6 +184,22 @@ STAND_IN = {
 }
 
 
+# A package with all that the engine does more than copy: another layout, links, entry points, and the environment's path in files.
+MANY = {
+    "site-packages/many/__init__.py": "def main(): ...\n",
+    "python-scripts/many-script": "#!/bin/sh\n",
+    "etc/many": f"{channel.PLACEHOLDER}/etc\n",
+    "lib/many": f"\0{channel.PLACEHOLDER}/lib:{channel.PLACEHOLDER}/lib64\0\0rest",
+}
+
+
+def contents(prefix: Path) -> dict[str, tuple]:
+    """Mode and bytes, or target, of everything in an environment but Python's own cache and what tells times."""
+    paths = [path for path in prefix.rglob("*") if path.is_symlink() or path.is_file()]
+    kept = [path for path in paths if "__pycache__" not in path.parts and path.parent.name != "conda-meta"]
+    return {str(path): (path.lstat().st_mode, os.readlink(path) if path.is_symlink() else path.read_bytes()) for path in kept}
+
+
 def write_tree(folder: Path, files: dict[str, str]) -> None:
     for name, text in files.items():
         path = folder / name
@@ -206,6 +225,10 @@ def content(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_tree(work / "conda", STAND_IN)
     channel.write(channel.Package("conda", "1.0", "0", work / "conda", **generic), forge)
     channel.write(channel.Package("accelerated", "1.0", "0", work / "broken", depends=("__cuda >=12",), **generic), forge)
+    write_tree(work / "many", MANY)
+    (work / "many/lib/many.so.1").symlink_to("many")
+    link = {"noarch": {"type": "python", "entry_points": ["many = many:main"]}, "package_metadata_version": 1}
+    channel.write(channel.Package("many", "1.0", "0", work / "many", "noarch", ("python",), index={"noarch": "python"}, link=link), forge)
     made = {(name, version): wheel(wheels, name, version) for name in ("tool", "shared", "brought", "extra") for version in ("1.0", "2.0")}
     for name in ("tool", "shared", "extra"):
         channel.write(channel.wheel_package(made[name, "1.0"], work / name), forge)
@@ -331,10 +354,83 @@ def test_files_of_both_makers_are_repaired(made: Seat) -> None:
     assert not made.run()["changed"]
 
 
-def test_a_repair_needs_no_channel(made: Seat) -> None:
-    made.server.close()
-    (made.prefix / SITE / "tool/__init__.py").unlink()
+@pytest.fixture
+def many(seat: Seat) -> Seat:
+    seat.specs.append("many")
+    assert "many 1.0" in seat.run()["added"]
+    return seat
+
+
+def test_a_repair_needs_no_channel_and_no_engine(many: Seat) -> None:
+    before = contents(many.prefix)
+    many.server.close()
+    many.options = {"tools": str(many.folder / "no-tools")}
+    for lost in (f"{SITE}/tool/__init__.py", f"{SITE}/many", "bin/many-script", "lib/many.so.1", "bin/python"):
+        path, package = many.prefix / lost, next(name for name in ("tool", "many", "python") if name in lost.removeprefix(SITE))
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        assert (many.run()["repaired"], contents(many.prefix)) == ([package], before)
+    assert not many.run()["changed"]
+
+
+def test_what_was_written_at_the_installation_is_written_again(many: Seat) -> None:
+    """An entry point, and the prefix in a text and in a library: the engine's work."""
+    before = contents(many.prefix)
+    many.server.close()
+    for lost in ("bin/many", "etc/many", "lib/many"):
+        assert str(many.prefix).encode() in (many.prefix / lost).read_bytes()
+        (many.prefix / lost).write_text("damaged\n")
+        assert (many.run()["repaired"], contents(many.prefix)) == (["many"], before)
+    assert not many.run()["changed"]
+
+
+@pytest.mark.parametrize("harm", ["damaged", ""])
+def test_a_damaged_package_in_the_cache_is_not_used(made: Seat, harm: str) -> None:
+    """Neither altered bytes, nor what a killed copy has left."""
+    cached, own = next(made.folder.glob("pkgs/tool-1.0-*/site-packages/tool/__init__.py")), made.prefix / SITE / "tool/__init__.py"
+    cached.write_text(harm) if harm else cached.unlink()
+    own.with_name("__init__.py.new").write_text("half a copy")
+    own.unlink()
     assert made.run()["repaired"] == ["tool"]
+    assert made.versions() == WANTED
+    assert not made.run()["changed"]
+
+
+def test_a_student_who_alters_what_was_repaired_leaves_the_cache_as_it_is(made: Seat) -> None:
+    own = made.prefix / SITE / "tool/__init__.py"
+    for _ in range(2):
+        with own.open("a") as file:
+            file.write("raise SystemExit\n")
+        assert made.run()["repaired"] == ["tool"]
+        assert made.versions() == WANTED
+
+
+def test_what_changes_right_after_a_run_is_seen(made: Seat) -> None:
+    path = made.prefix / SITE / "tool/__init__.py"
+    for _ in range(2):
+        path.write_text(path.read_text().replace("1.0", "6.6"))
+        os.utime(path, (0, 0))
+        assert made.run()["repaired"] == ["tool"]
+
+
+def test_a_repair_that_does_not_last_is_an_error(made: Seat) -> None:
+    """A process of the student's goes on writing into a package, whose copy in the cache is lost as well."""
+    own = made.prefix / SITE / "tool/__init__.py"
+    next(made.folder.glob("pkgs/tool-1.0-*/site-packages/tool/__init__.py")).unlink()
+    own.unlink()
+    done = threading.Event()
+
+    def write() -> None:
+        while not done.wait(0.001):
+            with suppress(FileNotFoundError):  # between the old folder and the new
+                own.write_text("mine\n")
+
+    with ThreadPoolExecutor() as pool:
+        writer = pool.submit(write)
+        result = made.run()
+        done.set()
+    assert writer.exception() is None
+    assert result["failed"] and "tool was damaged again at once" in result["msg"]
+    assert made.run()["changed"]
     assert made.versions() == WANTED
 
 

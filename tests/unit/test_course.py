@@ -1,5 +1,6 @@
 """classroom.gpu.course on real repositories: what a teacher and a student do to them, in every order that has bitten somebody."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -92,7 +93,7 @@ def test_a_new_commit_arrives_beside_a_students_edits(ready: Class) -> None:
     assert not ready.settle()["changed"]
 
 
-@pytest.mark.parametrize("name", ["one", "three.ipynb", "code/ü 1.ipynb"])
+@pytest.mark.parametrize("name", ["one", "three.ipynb", "code/ü 1.ipynb", ".ipynb_checkpoints/one"])
 def test_a_students_edit_stays_and_the_new_version_lands_beside(ready: Class, name: str) -> None:
     (ready.dest / name).parent.mkdir(exist_ok=True)
     (ready.dest / name).write_text("mine")
@@ -183,6 +184,23 @@ def test_deleted_files_and_folders_come_back(ready: Class) -> None:
     ready.dest.rename(ready.dest.with_name("elsewhere"))
     assert ready.settle()["changed"]
     assert ready.read("two") == "2"
+
+
+@pytest.mark.parametrize("own", ["", "*.log", "*.log\n"])
+def test_git_passes_over_what_jupyter_leaves(ready: Class, own: str) -> None:
+    """Also in a checkout from before, and beside the student's own lines."""
+    exclude, copy = ready.dest / ".git/info/exclude", ready.dest / "code/.ipynb_checkpoints/one-checkpoint.ipynb"
+    copy.parent.mkdir(parents=True)
+    copy.write_text("{}")
+    (ready.dest / "run.log").write_text("mine")
+    assert git(ready.dest, "status", "--porcelain") == "?? run.log"
+    exclude.write_text(own) if own else shutil.rmtree(exclude.parent)
+    assert [ready.settle(check=check)["changed"] for check in (True, False, True, False)] == [True, True, False, False]
+    assert git(ready.dest, "status", "--porcelain") == ("" if own else "?? run.log")
+    assert exclude.read_text() == ("*.log\n" if own else "") + ".ipynb_checkpoints/\n"
+    shutil.rmtree(ready.dest / ".git")
+    ready.settle()
+    assert ".ipynb_checkpoints/" in exclude.read_text().splitlines()
 
 
 def test_what_is_in_the_way_moves_aside(course: Class) -> None:

@@ -6,7 +6,6 @@ ordinary exits.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
@@ -160,6 +159,8 @@ async def answer(request: dict) -> dict:
 
 
 def main() -> None:
+    import asyncio
+
     try:
         said = asyncio.run(answer(json.load(sys.stdin)))
     except Exception as error:  # whatever the engine says is the answer

@@ -9,8 +9,10 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ansible_collections.classroom.gpu.plugins.module_utils.wheels import distributions, name, whole
@@ -161,10 +163,10 @@ class Found:
 def look(prefix: Path, want: Wanted, since: float | None = None) -> Found:
     """Compare the environment with what is wanted.
 
-    Only files that changed `since` (a Unix time; the end of the last run, unless told) are read.
+    Only files that changed at `since` (a Unix time; the end of the last run, unless told) or later are read.
     """
-    state = read_state(prefix)
-    since = state["since"] if since is None else since
+    state = read_state(prefix) | ({} if since is None else {"since": since})
+    since = state["since"]
     complete = state["digest"] == want.digest
     conda = conda_records(prefix)
     owned = {dist for record in conda.values() for dist in dist_infos(record)}
@@ -198,15 +200,20 @@ def write_state(prefix: Path, state: dict) -> None:
     draft.replace(prefix / STATE)
 
 
-def state_of(found: Found, want: Wanted, now: float) -> dict:
-    """What to write down of an environment that is as wanted. `now` is a Unix time.
+def clock(prefix: Path) -> float:
+    """The time (Unix) by the environment's own file system, whose clock is coarse: what changes from now on bears it or a later one."""
+    draft = prefix / f"{STATE}.new"
+    draft.parent.mkdir(parents=True, exist_ok=True)
+    draft.write_bytes(b"")
+    return draft.stat().st_mtime
 
-    Files of the last second count as changed since, because the clock of file systems is coarse.
-    """
+
+def state_of(found: Found, want: Wanted, now: float) -> dict:
+    """What to write down of an environment that is as wanted `now` (a Unix time)."""
     kept = found.kept(want)
     return {
         "digest": want.digest,
-        "since": now - 1,
+        "since": now,
         "conda": {package: version(record) for package, record in found.conda.items() if package not in kept},
         "wheels": sorted(dist.name for package, dist in found.wheels.items() if package not in kept),
     }
@@ -218,7 +225,9 @@ def conda_records(prefix: Path) -> dict[str, dict]:
     for path in sorted((prefix / "conda-meta").glob("*.json")):
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
-            records[record["name"]] = {key: record[key] for key in ("version", "build")} | {"paths": record["paths_data"]["paths"]}
+            package = record.get("extracted_package_dir") or ""
+            about = {key: record[key] for key in ("version", "build")}
+            records[record["name"]] = about | {"package": package, "paths": record["paths_data"]["paths"]}
         except (OSError, ValueError, TypeError, KeyError):
             continue
     return records
@@ -236,12 +245,13 @@ def dist_infos(record: dict) -> set[str]:
 
 def intact_record(prefix: Path, record: dict, since: float) -> bool:
     """Tell whether every file of a conda package is as it was installed."""
-    return all(intact(prefix, entry, since) for entry in record["paths"])
+    folder = str(prefix)
+    return all(intact(folder, entry, since) for entry in record["paths"])
 
 
-def intact(prefix: Path, entry: dict, since: float) -> bool:
-    """Tell whether one file of a conda package is there and, if it changed after `since` (a Unix time), still holds the same bytes."""
-    path = os.path.join(prefix, entry["_path"])
+def intact(prefix: Path | str, entry: dict, since: float) -> bool:
+    """Tell whether one file of a conda package is there and, if it changed at `since` (a Unix time) or later, holds the same bytes."""
+    path = f"{prefix}/{entry['_path']}"
     if path.endswith(".pyc"):  # Python writes these itself.
         return True
     try:
@@ -254,9 +264,48 @@ def intact(prefix: Path, entry: dict, since: float) -> bool:
     # A file that the prefix was written into has another size than the package says.
     if digest == entry.get("sha256") and entry.get("size_in_bytes", status.st_size) != status.st_size:
         return False
-    if not digest or max(status.st_mtime, status.st_ctime) <= since:
+    if not digest or max(status.st_mtime, status.st_ctime) < since:
         return True
     return os.path.isfile(path) and hashlib.sha256(Path(path).read_bytes()).hexdigest() == digest
+
+
+def restored(prefix: Path, found: Found) -> Found:
+    """Put back the files of damaged conda packages where their unpacked packages have them; what is damaged still is left for the engine.
+
+    No engine is asked. Nothing is put back over what somebody installed in place of a package.
+    """
+    if not found.only_damaged or found.foreign():
+        return found
+    left = [package for package in found.damaged_conda if not restore(prefix, found.conda[package], found.state["since"])]
+    return replace(found, damaged_conda=left)
+
+
+def restore(prefix: Path, record: dict, since: float) -> bool:
+    """Put back the damaged files of one conda package; tell whether all of it is as it was installed."""
+    return all([intact(prefix, entry, since) or put_back(prefix, record["package"], entry) for entry in record["paths"]])
+
+
+def put_back(prefix: Path, package: str, entry: dict) -> bool:
+    """Copy one file from an unpacked package into its place in one step, if it holds the very bytes that were installed.
+
+    It does not where the package is damaged, too, and where installing meant writing the file: the prefix in it, or an entry point.
+    """
+    name = entry["_path"]
+    layouts = (name, re.sub(r"^lib/python[^/]+/", "", name), re.sub("^bin/", "python-scripts/", name))  # the last two of noarch packages
+    source = next((path for layout in layouts if os.path.lexists(path := f"{package}/{layout}")), "")
+    if not source or not entry.get("sha256"):
+        return False
+    draft = f"{prefix}/{name}.new"
+    try:
+        os.makedirs(os.path.dirname(draft), exist_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(draft)  # of a run that was killed
+        shutil.copy(source, draft, follow_symlinks=False)
+        whole_copy = intact(prefix, entry | {"_path": f"{name}.new"}, since=0.0)
+        os.replace(draft, f"{prefix}/{name}") if whole_copy else os.unlink(draft)
+    except OSError:  # the engine explains what is in the way
+        return False
+    return whole_copy
 
 
 def report(before: dict[str, str], after: dict[str, str], repaired: Iterable[str]) -> dict:

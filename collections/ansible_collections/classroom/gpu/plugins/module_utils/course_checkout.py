@@ -20,15 +20,17 @@ from pathlib import Path
 
 COURSE = "refs/classroom/course"
 KEPT = ".git/classroom-kept"  # where a student's files wait while git takes away what the course dropped
+EXCLUDE = ".git/info/exclude"  # what `git status` passes over in this checkout alone (gitignore)
+JUPYTERS = b".ipynb_checkpoints/"  # copies that Jupyter leaves beside notebooks
 # No person answers, a silent server is given up after a minute, and the student's own settings of git do not matter.
-ENVIRONMENT = {
+UNATTENDED = {
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_HTTP_LOW_SPEED_LIMIT": "1",
     "GIT_HTTP_LOW_SPEED_TIME": "60",
     "GIT_CONFIG_GLOBAL": os.devnull,
-    "GIT_LITERAL_PATHSPECS": "1",
     "LC_ALL": "C.UTF-8",
 }
+ENVIRONMENT = UNATTENDED | {"GIT_LITERAL_PATHSPECS": "1"}
 
 
 class GitError(Exception):
@@ -125,6 +127,7 @@ class Course:
         shutil.rmtree(beside, ignore_errors=True)
         self.git("clone", "--quiet", "--no-checkout", self.repository, str(beside), folder=self.dest.parent)
         self.check_out(commit, branch, beside)
+        self.hide(beside)
         aside = self.dest.with_name(f"{self.dest.name}.{time.strftime('%Y-%m-%dT%H%M%S')}")
         occupied = os.path.lexists(self.dest) and not (self.dest.is_dir() and not any(self.dest.iterdir()))
         if occupied:
@@ -189,6 +192,20 @@ class Course:
             if not os.path.lexists(place):
                 kept.rename(place)
 
+    def hides(self) -> bool:
+        """Tell whether git passes over what Jupyter leaves."""
+        place = self.dest / EXCLUDE
+        return place.is_file() and JUPYTERS in place.read_bytes().splitlines()
+
+    def hide(self, folder: Path) -> None:
+        """Let git pass over what Jupyter leaves. The student's own lines stay as they are."""
+        place = folder / EXCLUDE
+        place.parent.mkdir(exist_ok=True)
+        with place.open("ab+") as file:
+            file.seek(0)
+            unended = file.read()[-1:] not in (b"", b"\n")
+            file.write(b"\n" * unended + JUPYTERS + b"\n")
+
     def restore(self, files: list[str]) -> None:
         """Bring deleted files back."""
         if files:
@@ -199,8 +216,11 @@ def settle(course: Course, check: bool) -> dict:
     """Bring the checkout to the wanted commit in a way that loses nothing."""
     commit, branch = course.wanted()
     head = course.head()
+    shown = bool(head) and not course.hides()
     if head and not check:
         course.put_back()
+    if shown and not check:
+        course.hide(course.dest)
     result = {"before": head, "after": head, "restored": course.deleted() if head else [], "beside": [], "left": "", "set_aside": ""}
     if not head or course.fresh:
         result |= {"after": commit, "set_aside": "" if check else course.clone(commit, branch)}
@@ -214,7 +234,7 @@ def settle(course: Course, check: bool) -> dict:
         result["after"] = commit
     if head and not course.fresh and not check:
         course.restore(course.deleted())
-    changed = result["after"] != head or course.fresh or bool(result["restored"] or (result["beside"] and not check))
+    changed = result["after"] != head or course.fresh or shown or bool(result["restored"] or (result["beside"] and not check))
     return {"changed": changed, **result}
 
 

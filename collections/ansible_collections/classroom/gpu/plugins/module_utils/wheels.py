@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,33 +20,34 @@ def name(dist_info: Path | str) -> str:
     return Path(dist_info).name.split("-", 1)[0].replace("_", "-").lower()
 
 
-def entries(record: Path) -> Iterator[tuple[Path, str, str]]:
+def entries(record: Path) -> Iterator[tuple[str, str, str]]:
     """Yield path, hash (`sha256=...`, or empty) and size (bytes, or empty) of each file that a RECORD lists.
 
     https://packaging.python.org/en/latest/specifications/recording-installed-packages/
     """
+    site = str(record.parent.parent)
     with record.open(newline="", encoding="utf-8") as lines:
         for row in csv.reader(lines):
-            yield record.parent.parent / row[0], row[1], row[2]
+            yield os.path.join(site, row[0]), row[1], row[2]
 
 
-def matches(path: Path, digest: str) -> bool:
+def matches(path: str, digest: str) -> bool:
     """Tell whether the file holds what RECORD's `sha256=<urlsafe base64 without padding>` says."""
-    found = base64.urlsafe_b64encode(hashlib.sha256(path.read_bytes()).digest()).rstrip(b"=").decode()
+    found = base64.urlsafe_b64encode(hashlib.sha256(Path(path).read_bytes()).digest()).rstrip(b"=").decode()
     return digest == f"sha256={found}"
 
 
-def intact(path: Path, digest: str, size: str, since: float) -> bool:
-    """Tell whether one file is as it was installed: by its size, and by its hash where it changed after `since` (a Unix time)."""
-    if path.suffix == ".pyc":  # Python writes these itself.
+def intact(path: str, digest: str, size: str, since: float) -> bool:
+    """Tell whether one file is as it was installed: by its size, and by its hash where it changed at `since` (a Unix time) or later."""
+    if path.endswith(".pyc"):  # Python writes these itself.
         return True
     try:
-        status = path.stat()
+        status = os.stat(path)
     except OSError:
         return False
     if size and int(size) != status.st_size:
         return False
-    return not digest or max(status.st_mtime, status.st_ctime) <= since or matches(path, digest)
+    return not digest or max(status.st_mtime, status.st_ctime) < since or matches(path, digest)
 
 
 def whole(dist_info: Path, since: float) -> bool:

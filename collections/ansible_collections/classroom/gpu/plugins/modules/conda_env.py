@@ -11,7 +11,8 @@ description:
     The result is an ordinary conda prefix.
   - The conda packages come from a solver, or from a lock of their own, which wins.
   - Stays with what is installed as long as it meets the specs, so that a second run changes nothing.
-  - Finds files that were deleted or altered since and installs their packages again, whichever of the two they came from.
+  - Finds files that were deleted or altered since and repairs them, whichever of the two their packages came from. Where the cache has a
+    file with the bytes that were installed, that alone is copied; else its package is installed again.
     Versions that somebody changed are put back. Packages that somebody added are kept.
   - Interrupted at any moment, the next run completes the environment, because what was installed is written down last.
   - Acts as the user it runs as. Give it the user who shall own the environment (O(ignore:become_user)), so that nothing is written
@@ -137,7 +138,7 @@ removed:
   type: list
   elements: str
 repaired:
-  description: Packages that were damaged and have been installed again.
+  description: Packages that were damaged and are whole again.
   returned: always
   type: list
   elements: str
@@ -167,8 +168,10 @@ from ansible_collections.classroom.gpu.plugins.module_utils import conda_engine
 from ansible_collections.classroom.gpu.plugins.module_utils.conda_prefix import (
     Found,
     Wanted,
+    clock,
     look,
     report,
+    restored,
     state_of,
     wanted,
     write_state,
@@ -291,7 +294,7 @@ class CondaEnv:
     def plan(self, found: Found) -> dict[str, str]:
         """What would be installed afterwards, by name."""
         versions = dict(found.versions)
-        if found.conda_due:
+        if not found.only_damaged:
             versions = self.conda(found, install=False) | {package: versions[package] for package in found.wheels}
         if not (self.prefix / "bin/python").exists():
             return versions | self.want.locked
@@ -299,7 +302,10 @@ class CondaEnv:
         return versions | dict(re.findall(r"^ \+ ([^=\s]+)==(\S+)", changes, re.MULTILINE))
 
     def apply(self, found: Found) -> Found:
-        """Make the environment as wanted. From the first change until the last, nothing counts as complete."""
+        """Make the environment as wanted. From the engines' first change until their last, nothing counts as complete."""
+        found = restored(self.prefix, found)
+        if not found.conda_due and not found.wheels_due:
+            return found
         if (self.prefix / "conda-meta").is_dir():
             write_state(self.prefix, found.state | {"digest": "", "since": 0.0})
         if found.conda_due:
@@ -307,11 +313,14 @@ class CondaEnv:
             self.conda(found, install=True)
         for package in found.damaged_wheels:  # uv takes what has no such folder for not installed
             shutil.rmtree(found.wheels[package])
-        self.wheels("--compile-bytecode")
-        after = look(self.prefix, self.want, since=math.inf)
-        write_state(self.prefix, state_of(after, self.want, time.time()))
+        if found.wheels_due or found.altered:
+            self.wheels("--compile-bytecode")
+        after = look(self.prefix, self.want, since=found.state["since"] if found.only_damaged else math.inf)
+        again = sorted(set(found.damaged_conda).intersection(after.damaged_conda))
+        if found.only_damaged and again:
+            self.module.fail_json(msg=f"{self.prefix}: {', '.join(again)} was damaged again at once: end what writes there.")
+        write_state(self.prefix, state_of(after, self.want, clock(self.prefix)))
         return after
-
 
     def remove(self) -> None:
         """Delete the environment. conda's records go last, by which what is left of a killed run is known for an environment."""

@@ -92,6 +92,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.classroom.gpu.plugins.module_utils.course_checkout import UNATTENDED
 
 SPEC = {
     "home": {"type": "path", "required": True},
@@ -107,20 +108,14 @@ SPEC = {
 }
 VUNDLE = "Vundle.vim"
 SEAL = '" The class wrote this file, and nobody edited it: '
-# No person answers, a silent server is given up after a minute, and the student's own settings of git do not matter. Vundle clones with
-# submodules: none of them is active (git-submodule: submodule.active).
-ENVIRONMENT = {
-    "GIT_TERMINAL_PROMPT": "0",
-    "GIT_HTTP_LOW_SPEED_LIMIT": "1",
-    "GIT_HTTP_LOW_SPEED_TIME": "60",
-    "GIT_CONFIG_GLOBAL": os.devnull,
+# Vundle clones with submodules: none of them is active (git-submodule: submodule.active).
+ENVIRONMENT = UNATTENDED | {
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_CONFIG_COUNT": "2",
     "GIT_CONFIG_KEY_0": "submodule.active",
     "GIT_CONFIG_VALUE_0": ":(exclude)*",
     "GIT_CONFIG_KEY_1": "gc.auto",  # works on in the background
     "GIT_CONFIG_VALUE_1": "0",
-    "LC_ALL": "C.UTF-8",
 }
 REACH = 60  # seconds in which a server has to answer
 STUDENT = ("-c", "user.name=Student", "-c", "user.email=student@localhost")  # a stash needs an author
