@@ -5,6 +5,8 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONPATH := $(CURDIR)/collections
 export PYTHONUNBUFFERED := 1
+# Python keeps what it compiles, whatever the shell says: some hundred processes would each compile Ansible anew.
+export PYTHONDONTWRITEBYTECODE :=
 # What a class's settings in the shell must not decide: tests name their cloud and class themselves.
 ENTER = eval "$$(python -m rehearsal env)"
 
