@@ -1,10 +1,12 @@
-# make setup · lock · rehearsal · test · test-all · lint · unit · molecule · story · browser · clean
+# make setup · lock · rehearsal · test · test-all · fast · lint · unit · molecule · story · browser · clean
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONPATH := $(CURDIR)/collections
 export PYTHONUNBUFFERED := 1
+# Python keeps what it compiles, whatever the shell says: some hundred processes would each compile Ansible anew.
+export PYTHONDONTWRITEBYTECODE :=
 # What a class's settings in the shell must not decide: tests name their cloud and class themselves.
 ENTER = eval "$$(python -m rehearsal env)"
 
@@ -14,7 +16,7 @@ SKIP = nvidia_driver-debian cuda-nvcc jupyter-2018 conda_env-faults jupyter-stud
 # Unit tests that test-all adds: fifty environments, and one of sixty packages.
 UNIT = -m "not slow"
 
-.PHONY: setup lock rehearsal test test-all lint unit molecule cloud story browser clean
+.PHONY: setup lock rehearsal test test-all fast lint unit molecule cloud story browser clean
 .NOTPARALLEL:
 
 # Chromium is needed where a student is played, and nowhere else.
@@ -29,6 +31,9 @@ rehearsal: setup  ## A class of two, end to end, on a local cloud
 	ansible-playbook site.yml
 	cat rehearsal/NEXT.txt
 
+fast: setup  ## lint and unit, side by side: what to run before each commit
+	@printf '%s\n' lint unit | xargs -P2 -I@ $(MAKE) --no-print-directory @ 'UNIT=$(UNIT)'
+
 lint: setup  ## Style of YAML, Ansible and Python
 	@yamllint --strict .
 	ruff check --quiet .
@@ -36,7 +41,7 @@ lint: setup  ## Style of YAML, Ansible and Python
 	echo "lint: clean"
 
 unit: setup  ## Pure functions, and the roles' contracts
-	@pytest -q -n auto $(UNIT)
+	@pytest -q -n auto --dist worksteal $(UNIT)
 
 molecule: setup  ## Every role on hosts of the rehearsal's cloud, two scenarios at a time: each is a class of its own
 	@mkdir -p test-results
@@ -61,13 +66,13 @@ browser: setup  ## A student in a real browser, on the class that `make rehearsa
 	pytest -q --tb=short tests/browser $(PYTEST)  # a longer trace shows the password
 
 test: PYTEST = -m "not slow"
-test: lint unit cloud molecule story  ## What CI runs
+test: fast cloud molecule story  ## What CI runs
 	@python -m rehearsal down
 
 test-all: PYTEST =
 test-all: UNIT =
 test-all: SKIP =
-test-all: lint unit cloud molecule story  ## … and what is slow: 20 hosts, killed runs, real drivers and compilers
+test-all: fast cloud molecule story  ## … and what is slow: 20 hosts, killed runs, real drivers and compilers
 	@python -m rehearsal down
 
 LOCK = uv pip compile --quiet --system-certs --upgrade --generate-hashes --custom-compile-command "make lock"

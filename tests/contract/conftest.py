@@ -14,6 +14,7 @@ import boto3
 import pytest
 
 REGION = "us-west-2"
+IMAGE = "ami-03cf127a"  # one that moto has
 KEYS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
 
 
@@ -55,5 +56,5 @@ def launch(ec2, classroom: str) -> None:
     """Run an instance with the tags of seat s01 of a class."""
     tags = {"classroom:name": classroom, "classroom:seat": "s01", "classroom:stack": "rehearsal"}
     spec = {"ResourceType": "instance", "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
-    image, subnet = ec2.describe_images()["Images"][0]["ImageId"], ec2.describe_subnets()["Subnets"][0]["SubnetId"]
-    ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1, InstanceType="t3.large", SubnetId=subnet, TagSpecifications=[spec])
+    subnet = ec2.describe_subnets()["Subnets"][0]["SubnetId"]
+    ec2.run_instances(ImageId=IMAGE, MinCount=1, MaxCount=1, InstanceType="t3.large", SubnetId=subnet, TagSpecifications=[spec])
