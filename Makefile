@@ -1,4 +1,4 @@
-# make setup · lock · rehearsal · test · test-all · fast · lint · unit · molecule · story · browser · clean
+# make setup · lock · rehearsal · test · test-all · lint · unit · molecule · story · browser · clean
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
@@ -16,8 +16,14 @@ SKIP = nvidia_driver-debian cuda-nvcc jupyter-2018 conda_env-faults jupyter-stud
 # Unit tests that test-all adds: fifty environments, and one of sixty packages.
 UNIT = -m "not slow"
 
-.PHONY: setup lock rehearsal test test-all fast lint unit molecule cloud story browser clean
+.PHONY: setup lock rehearsal test test-all lint unit molecule cloud story browser clean
+
+# Lint and unit run side by side, for each leaves a core idle for a while; all else has the machine to itself.
+ifneq ($(filter-out lint unit,$(or $(MAKECMDGOALS),setup)),)
 .NOTPARALLEL:
+else
+MAKEFLAGS += --jobs=2 --output-sync=target
+endif
 
 # Chromium is needed where a student is played, and nowhere else.
 test test-all story browser: PART = browser
@@ -30,9 +36,6 @@ rehearsal: setup  ## A class of two, end to end, on a local cloud
 	$(ENTER)
 	ansible-playbook site.yml
 	cat rehearsal/NEXT.txt
-
-fast: setup  ## lint and unit, side by side: what to run before each commit
-	@printf '%s\n' lint unit | xargs -P2 -I@ $(MAKE) --no-print-directory @ 'UNIT=$(UNIT)'
 
 lint: setup  ## Style of YAML, Ansible and Python
 	@yamllint --strict .
@@ -66,14 +69,13 @@ browser: setup  ## A student in a real browser, on the class that `make rehearsa
 	pytest -q --tb=short tests/browser $(PYTEST)  # a longer trace shows the password
 
 test: PYTEST = -m "not slow"
-test: fast cloud molecule story  ## What CI runs
-	@python -m rehearsal down
-
-test-all: PYTEST =
 test-all: UNIT =
 test-all: SKIP =
-test-all: fast cloud molecule story  ## … and what is slow: 20 hosts, killed runs, real drivers and compilers
-	@python -m rehearsal down
+# test is what CI runs; test-all adds what is slow: 20 hosts, killed runs, real drivers and compilers.
+test test-all: setup
+	@$(MAKE) --no-print-directory lint unit 'UNIT=$(UNIT)'
+	$(MAKE) --no-print-directory cloud molecule story 'SKIP=$(SKIP)' 'PYTEST=$(PYTEST)'
+	python -m rehearsal down
 
 LOCK = uv pip compile --quiet --system-certs --upgrade --generate-hashes --custom-compile-command "make lock"
 PIP_SECTION = import sys, yaml; print(*next(d["pip"] for d in yaml.safe_load(open(sys.argv[1]))["dependencies"] if isinstance(d, dict)), sep="\n")
