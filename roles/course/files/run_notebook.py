@@ -1,8 +1,8 @@
 """Run a notebook as the course has it at its commit, in a copy that is deleted, and expect a line of its output.
 
-`python run_notebook.py COURSE NOTEBOOK EXPECT KERNEL`, with a Python that has nbclient, and the seat's kernels in $JUPYTER_PATH. The notebook
-runs in the kernel that it names, as JupyterLab opens it, and in KERNEL where the seat has none of that name. Nothing of the student's is read
-or written.
+`python run_notebook.py COURSE NOTEBOOK EXPECT KERNEL`, with a Python that has nbclient, and the seat's kernels in $JUPYTER_PATH.
+The notebook runs in the kernel that it names, as JupyterLab opens it, and in KERNEL where the seat has none of that name.
+Nothing of the student's is read or written.
 """
 
 import os
