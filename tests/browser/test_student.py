@@ -7,6 +7,8 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from ansible_collections.classroom.gpu.plugins.filter.password import seat_password
@@ -15,7 +17,7 @@ from playwright.sync_api import Browser, Error, expect
 
 from tests.browser.chromium import chromium
 from tests.browser.lab import PICTURES, Lab, at_lab, text, untouched
-from tests.rehearsal.organiser import Classroom
+from tests.rehearsal.organiser import Classroom, tags
 
 SEAT = "s01"
 RUNS = [1, *(pytest.param(number, marks=pytest.mark.slow) for number in range(2, 11))]
@@ -68,6 +70,31 @@ def test_a_student_logs_in_and_runs_the_proof_notebook(classroom: Classroom, bro
         assert lab.interruptions() == []
     note(run, time.monotonic() - start)
     assert left(classroom, server) == before
+
+
+def test_a_student_is_told_that_the_machine_stops_soon(classroom: Classroom, browser: Browser, url: str, password: str) -> None:
+    with at_lab(browser, url, "notice") as lab, end_near(classroom):
+        enter(lab, password)
+        expect(lab.page.locator(".Toastify__toast")).to_contain_text("This machine stops at ")
+        lab.picture("notice")
+
+
+@contextmanager
+def end_near(classroom: Classroom) -> Iterator[None]:
+    """Move the end of the seat to 20 minutes from now, and back."""
+    before = tags(classroom.instances()[SEAT])["classroom:ends"]
+    move(classroom, f"{datetime.now(UTC) + timedelta(minutes=20):%Y-%m-%dT%H:%M:%SZ}")
+    try:
+        yield
+    finally:
+        move(classroom, before)
+
+
+def move(classroom: Classroom, ends: str) -> None:
+    """Tag the seat with an end, and let it look."""
+    tag = {"Key": "classroom:ends", "Value": ends}
+    classroom.client("ec2").create_tags(Resources=[classroom.instances()[SEAT]["InstanceId"]], Tags=[tag])
+    assert classroom.ssh(SEAT, "sudo systemctl start autostop").returncode == 0
 
 
 def left(classroom: Classroom, server: Jupyter) -> tuple[str, list]:

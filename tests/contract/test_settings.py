@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,6 +46,27 @@ def test_a_class_without_seats_has_a_controller(environment: dict[str, str]) -> 
 def test_settings_of_all_and_of_the_class_reach_controller_and_seats(environment: dict[str, str], host: str) -> None:
     expression = "[classroom_name, classroom_account, classroom_timezone, classroom_disk_gib, classroom_region]"
     assert evaluated(environment, host, expression) == ["rehearsal", "123456789012", "UTC", 20, "us-west-2"]
+
+
+def test_a_launch_arms_the_end_with_the_files_of_the_role(environment: dict[str, str]) -> None:
+    text = evaluated(environment, "localhost", "ec2_seats_user_data")
+    assert text.startswith("#cloud-config\n") and len(text.encode()) < 16384, "EC2 takes 16 KiB"
+    user_data = yaml.safe_load(text)
+    assert user_data["runcmd"] == [["systemctl", "enable", "--now", "autostop.timer"]]
+    armed = {file["path"]: (file["content"], file.get("permissions", "0644")) for file in user_data["write_files"]}
+    role = ROOT / "roles/autostop"
+    written = yaml.safe_load((role / "tasks/main.yml").read_text())[0]["classroom.gpu.files"]["files"]
+    modes = {file["path"]: file.get("mode", "0644") for file in written if "content" in file and "settings" not in file["path"]}
+    assert {path: mode for path, (_, mode) in armed.items()} == modes
+    assert armed.pop("/etc/autostop/ends")[0] == "2099-12-31T17:00:00Z\n"
+    for path, (content, _) in armed.items():
+        name = path.rpartition("/")[2].replace("autostop", "autostop.py") if path.endswith("autostop") else path.rpartition("/")[2]
+        assert content == (role / "files" / name).read_text(), path
+
+
+def test_a_seats_tag_tells_its_end_and_the_settings_that_of_a_launch(environment: dict[str, str]) -> None:
+    assert evaluated(environment, "localhost", "autostop_ends") == "2099-12-31T17:00:00Z"
+    assert evaluated(environment, "s01", "[autostop_ends, autostop_zone]") == ["2099-12-31T17:00:00Z", "Europe/Berlin"]
 
 
 def test_a_seat_is_reached_by_its_key_under_its_instance_id(environment: dict[str, str]) -> None:

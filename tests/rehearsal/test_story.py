@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import requests
@@ -351,6 +352,26 @@ def test_a_student_works_in_a_real_browser(request: pytest.FixtureRequest) -> No
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     (ROOT / "test-results" / "browser.log").write_text(done.stdout)
     assert done.returncode == 0, done.stdout[-6000:]
+
+
+# --- the end of class -----------------------------------------------------------------------------------------------------------------
+
+
+def extend(classroom: Classroom, name: str, ends: str) -> list[str]:
+    """Move the end; return what each seat then tells its student, once it has looked."""
+    succeed(name, classroom.play("playbooks/extend.yml", "-e", f"ends='{ends}'"))
+    look = "sudo systemctl start autostop && cat /run/autostop/told/notice.txt"
+    return [classroom.ssh(seat, look).stdout.strip() for seat in sorted(WANTED)]
+
+
+def test_the_end_moves_by_the_api_alone_and_a_run_leaves_it_where_it_was_moved(classroom: Classroom) -> None:
+    near = datetime.now(UTC) + timedelta(minutes=25)
+    notices = extend(classroom, "extend_near", f"{near:%Y-%m-%d %H:%M} UTC")
+    assert all(notice.startswith("This machine stops at ") for notice in notices), notices
+    assert {tags(one)["classroom:ends"] for one in classroom.instances().values()} == {f"{near:%Y-%m-%dT%H:%M}:00Z"}
+    assert succeed("after_extend", classroom.play("site.yml")).changed == {"localhost": 0, "s01": 0, "s02": 0}
+    assert {tags(one)["classroom:ends"] for one in classroom.instances().values()} == {f"{near:%Y-%m-%dT%H:%M}:00Z"}
+    assert extend(classroom, "extend_far", classroom.settings["classroom_ends"]) == ["", ""]
 
 
 # --- stop, start ----------------------------------------------------------------------------------------------------------------------

@@ -30,17 +30,25 @@ def test_accepted(classroom: str, subset: str | None, extra: dict) -> None:
         ("class", "s01", {}, "Type: run -e seats=s01"),
         ("class", None, {"seat": "s01"}, "Did you mean seats? Type: run -e seats=s01"),
         ("class", None, {"comfirm": "true"}, "Did you mean confirm? Type: run -e confirm=true"),
-        ("class", None, {"xyz": "1"}, "There are seats, confirm, interrupt, reprove, fresh_course and the settings."),
+        ("class", None, {"xyz": "1"}, "There are seats, confirm, interrupt, reprove, fresh_course, ends and the settings."),
         ("class", None, {"classroom_name": "b"}, "Type: CLASSROOM=b run"),
         ("class", None, {"seats": "s01:s02"}, "Type: run -e seats=s01,s02"),
         ("class", None, {"seats": "localhost"}, "'localhost' is no seat id"),
         ("class", None, {"seats": "*"}, "'*' is no seat id"),
         ("class", None, {"seats": ["s01"]}, "names no seat"),
+        ("class", None, {"ends": "20:00"}, "Only extend.yml moves the end"),
+        ("class", None, {"until": "20:00"}, "Type: ansible-playbook playbooks/extend.yml -e ends=20:00"),
         ("class", None, {"fresh_course": "true"}, "Type, with whose it shall be: run -e fresh_course=true -e seats=s01"),
     ],
 )
 def test_refused(classroom: str, subset: str | None, extra: dict, words: str) -> None:
     assert words in guard.refusal(classroom, subset, extra, "run", KNOWN)
+
+
+def test_extending_needs_to_know_until_when() -> None:
+    extend = "ansible-playbook playbooks/extend.yml"
+    assert guard.refusal("class", None, {"ends": "20:00", "seats": "s01"}, extend, KNOWN) is None
+    assert guard.refusal("class", None, {}, extend, KNOWN).endswith(f"Type: {extend} -e ends=20:00")
 
 
 def test_only_the_playbooks_of_this_repository_are_guarded(tmp_path) -> None:

@@ -58,6 +58,36 @@ def test_choose(only: str, seats: list[str], wrong: int) -> None:
     assert len(problems) == wrong
 
 
+PAST, SOON, LATER = "2026-01-01T00:00:00Z", "2099-01-01T00:00:00Z", "2099-06-01T00:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("ends", "planned", "setting", "until", "moved", "says"),
+    [
+        (SOON, SOON, SOON, "", False, ""),
+        (LATER, SOON, SOON, "", False, ""),  # moved by extend.yml: it stays
+        (PAST, SOON, SOON, "", False, "The end of s01 is past. Move it: `ansible-playbook playbooks/extend.yml -e ends=20:00 -e seats"),
+        (PAST, PAST, SOON, "", True, ""),  # the next day of the class
+        (LATER, LATER, SOON, "", True, ""),
+        (SOON, SOON, PAST, "", True, "which is past: s01 would stop at once."),
+        (LATER, PAST, PAST, "", False, ""),  # moved beyond what the settings still say
+        ("never", "never", "never", "", False, ""),
+        ("", "", SOON, "", True, ""),  # launched by an earlier version
+        ("", SOON, SOON, "", True, ""),  # a tag that somebody spoilt
+        (SOON, PAST, LATER, "20:00", True, ""),
+        (LATER, PAST, LATER, "20:00", False, ""),
+    ],
+)
+def test_what_was_said_last_is_the_end(ends: str, planned: str, setting: str, until: str, moved: bool, says: str) -> None:
+    problems: list[str] = []
+    params = {"classroom": "x", "until": until, "ends": "as set"}
+    found = {"ends": setting, "missing": [], "existing": [{"seat": "s01", "ends": ends, "planned": planned}]}
+    found["moved"] = ec2_preflight.moved(found, params)
+    ec2_preflight.check_past(found, params, problems)
+    assert (found["moved"], len(problems)) == (["s01"] if moved else [], bool(says))
+    assert says in " ".join(problems)
+
+
 def test_own_network_names_the_page_and_the_setting() -> None:
     assert filters.own_network("192.0.2.7\n", "http://page") == "192.0.2.7/32"
     with pytest.raises(AnsibleFilterError, match="http://page .* classroom_access_address_source"):

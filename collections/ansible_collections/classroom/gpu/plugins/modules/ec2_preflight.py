@@ -20,7 +20,10 @@ options:
   image: {description: SSM parameter that holds the id of the image, type: str}
   stack: {description: Folder of the stack, type: path}
   course: {description: The course's git repository, type: str}
-  ends: {description: "Last day of the class, YYYY-MM-DD, or never", type: str, default: never}
+  ends: {description: "End of the class, as 2026-12-04 18:00 Europe/Berlin, or never; a launch needs one", type: str, default: ''}
+  sessions: {description: "Hours of class, each with day, from and to", type: list, elements: dict, default: []}
+  until: {description: "Another end for the seats that exist, by its time alone if it is today's", type: str, default: ''}
+  timezone: {description: Zone in which ends are told where that of the class names none, type: str, default: UTC}
   allowed_cidrs: {description: IPv4 networks that may reach the class, type: list, elements: str, default: []}
   allow_everyone: {description: Accept 0.0.0.0/0 among them, type: bool, default: false}
 author: [GPU Classroom]
@@ -32,7 +35,9 @@ account: {description: Account of the credentials, type: str, returned: success}
 region: {description: Region, type: str, returned: success}
 wanted: {description: Ids of the seats that this run is about, type: list, returned: success}
 missing: {description: "Wanted seats to launch, each with seat and subnet_id", type: list, returned: success}
-seats: {description: "All seats that exist, each with instance_id, state, address, instance_type and zone", type: list, returned: success}
+seats: {description: "All seats that exist, with instance_id, state, address, instance_type, zone and tags", type: list, returned: success}
+ends: {description: "The end that seats are to have, as their tag holds it; empty if this run gives none", type: str, returned: success}
+moved: {description: Ids of the wanted seats that exist and have another end, type: list, returned: success}
 existing: {description: Those of them that are wanted, type: list, returned: success}
 gpu: {description: What GPU a seat has and what drives it, type: str, returned: success}
 vpc_id: {description: The default VPC, type: str, returned: success}
@@ -53,18 +58,19 @@ EXAMPLES = """
     image: /aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id
     stack: stacks/minimal
     course: https://github.com/peterchang77/dl_tutorial.git
+    ends: 2026-12-04 18:00 Europe/Berlin
     allowed_cidrs: [192.0.2.0/24]
 """
 
 import difflib
 import hashlib
-from datetime import date
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import yaml
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors, networks, roster, verdict
+from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors, class_hours, networks, roster, verdict
 
 try:
     import boto3
@@ -150,8 +156,8 @@ def check_settings(params: dict, problems: list[str]) -> None:
     problems += [f"classroom_allowed_cidrs in {settings_file(params)}: {problem}" for problem in wrong]
     if not params["course"]:
         problems.append(f"The class has no course. Set classroom_course_repository, the address of a git repository, {mend}")
-    if params["ends"] != "never" and not is_date(params["ends"]):
-        problems.append(f'classroom_ends is {params["ends"]}, which is no date. Write it as "2027-03-31", or never, {mend}')
+    wrong = class_hours.session_problems(params["sessions"], zone(params))
+    problems += [f"classroom_sessions in {settings_file(params)}: {problem}" for problem in wrong]
 
 
 def read_stack(path: Path) -> tuple[dict, list[str]]:
@@ -184,12 +190,58 @@ def check_stack(params: dict, problems: list[str]) -> str:
     return found.gpu if system else f"{found.gpu} (the image's system is unknown, so it was not held against the stack)"
 
 
-def is_date(text: str) -> bool:
-    """Tell whether a text is a date as in 2027-03-31."""
+def zone(params: dict) -> str:
+    """Return the zone in which ends are told."""
+    return class_hours.zone_of(params["ends"], params["timezone"])
+
+
+def check_ends(params: dict, problems: list[str]) -> str:
+    """Return the end that is set, as tags hold it; empty if it is none."""
+    example = f"`classroom_ends: \"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%d} 18:00 Europe/Berlin\"`, or never"
+    if not params["ends"]:
+        problems.append(f"classroom_ends is not set: nothing is launched without its end. Write {example}, into {settings_file(params)}.")
+        return ""
     try:
-        return date.fromisoformat(text).isoformat() == text
-    except ValueError:
-        return False
+        return class_hours.stamp(class_hours.end_of(params["ends"]))
+    except ValueError as error:
+        problems.append(f"classroom_ends: {error} Write it as {example}, in {settings_file(params)}.")
+        return ""
+
+
+def check_until(params: dict, problems: list[str]) -> str:
+    """Return the end that -e ends= asks for, as tags hold it; empty if it is none."""
+    now = datetime.now(UTC)
+    try:
+        end = class_hours.until(params["until"], zone(params), now)
+    except ValueError as error:
+        problems.append(f"-e ends=: {error} Write it as 20:00, which is today, as {now:%Y-%m-%d}T20:00, or never.")
+        return ""
+    if end and end <= now:
+        told = class_hours.words(class_hours.stamp(end), zone(params))
+        other = f"Another day's is written as {now + timedelta(days=1):%Y-%m-%d}T20:00."
+        problems.append(f"-e ends={params['until']} is {told}, which is past. {other}")
+    return class_hours.stamp(end)
+
+
+def moved(found: dict, params: dict) -> list[str]:
+    """Return the wanted seats that exist and get another end. One that was moved since the settings were last edited keeps its own."""
+    if not found["ends"]:
+        return []
+    known = "ends" if params["until"] else "planned"
+    return [seat["seat"] for seat in found["existing"] if seat[known] != found["ends"] or not seat["ends"]]
+
+
+def check_past(found: dict, params: dict, problems: list[str]) -> None:
+    """Refuse to launch or start what would stop at once."""
+    new = [seat["seat"] for seat in found["missing"]] + found["moved"]
+    now = datetime.now(UTC)
+    if new and class_hours.is_past(found["ends"], now):
+        mend = f"Set a later one in {settings_file(params)}."
+        problems.append(f"classroom_ends is {params['ends']}, which is past: {', '.join(new)} would stop at once. {mend}")
+    over = [seat["seat"] for seat in found["existing"] if seat["seat"] not in new and class_hours.is_past(seat["ends"], now)]
+    if over:
+        move = f"Move it: `ansible-playbook playbooks/extend.yml -e ends=20:00 -e seats={','.join(over)}`"
+        problems.append(f"The end of {', '.join(over)} is past. {move}, or set another classroom_ends in {settings_file(params)}.")
 
 
 def check_roster(params: dict, problems: list[str]) -> list[str]:
@@ -269,6 +321,7 @@ def by_class(params: dict, **more: list[str]) -> list[dict]:
 def as_seat(instance: dict) -> dict:
     """What a run needs to know of an instance."""
     tags = {tag["Key"]: tag["Value"] for tag in instance.get("Tags", [])}
+    ends = tags.get("classroom:ends", "")
     return {
         "seat": tags.get("classroom:seat", ""),
         "instance_id": instance["InstanceId"],
@@ -276,6 +329,8 @@ def as_seat(instance: dict) -> dict:
         "address": instance.get("PublicIpAddress", ""),
         "instance_type": instance["InstanceType"],
         "zone": instance["Placement"]["AvailabilityZone"],
+        "ends": ends if class_hours.is_stamp(ends) else "",
+        "planned": tags.get("classroom:planned", ""),
     }
 
 
@@ -331,10 +386,17 @@ def check_launch(cloud: Cloud, params: dict, problems: list[str]) -> dict:
     return {"vpc_id": vpc_id, "subnets": subnets, "image": check_image(cloud, params, problems)}
 
 
+def ending(seat: dict, found: dict, params: dict) -> str:
+    """Say when a seat that exists stops, and what this run makes of that."""
+    now = f", ends {class_hours.words(seat['ends'], zone(params))}" if seat["ends"] else ""
+    return f"{now}, from now on {class_hours.words(found['ends'], zone(params))}" if seat["seat"] in found["moved"] else now
+
+
 def plan(found: dict, params: dict) -> list[str]:
     """Say where this run acts and what it finds there."""
-    states = {seat["seat"]: f"{seat['state']}, {seat['instance_type']}" for seat in found["seats"]}
-    absent = f"to be launched, {params['instance_type']}" if params["launch"] else "does not exist"
+    states = {seat["seat"]: f"{seat['state']}, {seat['instance_type']}{ending(seat, found, params)}" for seat in found["seats"]}
+    end = f", ends {class_hours.words(found['ends'], zone(params))}" if found["ends"] else ""
+    absent = f"to be launched, {params['instance_type']}{end}" if params["launch"] else "does not exist"
     where = f"Class {params['classroom']} on {found['cloud']}, account {found['account']}, region {found['region']}"
     return [where, *([f"  {found['gpu']}"] if found["gpu"] else []), *(f"  {seat}: {states.get(seat, absent)}" for seat in found["wanted"])]
 
@@ -345,8 +407,9 @@ def look(params: dict, problems: list[str]) -> dict:
     rostered = check_roster(params, problems) if params["launch"] else []
     if params["launch"]:
         check_settings(params, problems)
+    ends = check_ends(params, problems) if params["launch"] else check_until(params, problems) if params["until"] else ""
     cloud = Cloud(params["region"])
-    found = {"account": check_account(cloud, params), "region": cloud.region, "cloud": cloud.name(), "gpu": gpu}
+    found = {"account": check_account(cloud, params), "region": cloud.region, "cloud": cloud.name(), "gpu": gpu, "ends": ends}
     found["seats"] = existing_seats(cloud, params, problems)
     found |= belongings(cloud, params) | check_launch(cloud, params, problems)
     ids = [seat["seat"] for seat in found["seats"]]
@@ -355,6 +418,11 @@ def look(params: dict, problems: list[str]) -> dict:
     found["existing"] = [seat for seat in found["seats"] if seat["seat"] in found["wanted"]]
     gone = [seat for seat in found["wanted"] if seat not in ids] if params["launch"] else []
     found["missing"] = [{"seat": seat, "subnet_id": place(seat, found["subnets"])} for seat in gone]
+    found["moved"] = moved(found, params)
+    if params["launch"]:
+        check_past(found, params, problems)
+    if params["until"] and not found["existing"]:
+        problems.append(f"Class {params['classroom']} has no seat whose end could be moved.")
     return found | {"plan": plan(found, params)}
 
 
@@ -368,7 +436,10 @@ def main() -> None:
         "launch": {"type": "bool", "default": True},
         "roster": {"type": "path"},
         "stack": {"type": "path"},
-        "ends": {"type": "str", "default": "never"},
+        "ends": {"type": "str", "default": ""},
+        "sessions": {"type": "list", "elements": "dict", "default": []},
+        "until": {"type": "str", "default": ""},
+        "timezone": {"type": "str", "default": "UTC"},
         "allowed_cidrs": {"type": "list", "elements": "str", "default": []},
         "allow_everyone": {"type": "bool", "default": False},
     }

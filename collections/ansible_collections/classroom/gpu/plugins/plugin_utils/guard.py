@@ -15,7 +15,8 @@ from ansible.utils.vars import load_extra_vars
 from ansible_collections.classroom.gpu.plugins.module_utils import roster
 
 ROOT = Path(__file__).parents[6]
-SWITCHES = ("seats", "confirm", "interrupt", "reprove", "fresh_course")
+SWITCHES = ("seats", "confirm", "interrupt", "reprove", "fresh_course", "ends")
+EXTEND = "ansible-playbook playbooks/extend.yml"
 CLASSROOM = re.compile(r"[a-z][a-z0-9_]{0,30}")
 REFUSED = 4
 
@@ -42,9 +43,13 @@ def refusal(classroom: str, subset: str | None, extra: dict, command: str, known
         return f"--limit would leave the controller out, which all of this needs. Type: {command} -e seats={subset}"
     if "classroom_name" in extra:
         return f"The inventory cannot see -e. Type: CLASSROOM={extra['classroom_name']} {command}"
+    if "until" in extra:
+        return f"Ansible keeps the name until for itself. Type: {EXTEND} -e ends={extra['until']}"
     for name in extra:
         if name not in (*SWITCHES, *known):
             return unknown(name, extra[name], command, [*SWITCHES, *known])
+    if ("ends" in extra) != command.endswith("extend.yml"):
+        return f"Only extend.yml moves the end, and needs to know until when. Type: {EXTEND} -e ends={extra.get('ends', '20:00')}"
     if "fresh_course" in extra and "seats" not in extra:
         return f"Every student's course would move aside. Type, with whose it shall be: {command} -e fresh_course=true -e seats=s01"
     return bad_seats(extra["seats"], command) if "seats" in extra else None
