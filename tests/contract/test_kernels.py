@@ -34,7 +34,7 @@ def found(plugin: str, file: str, names: dict) -> str:
 
 
 def files(**settings: object) -> list[dict]:
-    """Return what the role wants of each path: a later entry of one path counts."""
+    """Return what the role wants of each path."""
     names = SETTINGS | {"jupyter_tf1_dir": OWN["jupyter_tf1_dir"]} | settings
     for name in ("jupyter_kernels", "jupyter_kernel_is_tf1"):
         names[name] = yaml.safe_load(render(OWN[name], names))

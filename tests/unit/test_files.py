@@ -98,6 +98,8 @@ def test_a_link_follows_its_target_and_replaces_a_file(tmp_path: Path) -> None:
     [
         ({"path": "folder", "content": ""}, "a folder lies in its place"),
         ({"path": "pipe", "content": ""}, "a device, socket or pipe lies in its place"),
+        ({"path": "folder/work", "state": "directory"}, "a file lies in its place"),
+        ({"path": "dangling", "state": "directory"}, "a link to no folder lies in its place"),
         ({"path": "link", "state": "link", "target": "nowhere"}, "it would lead to nowhere, which is not there"),
         ({"path": "none/file", "content": ""}, "No such file or directory"),
         (
@@ -110,11 +112,23 @@ def test_what_cannot_be_made_is_told_with_its_path(tmp_path: Path, wanted: dict,
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder/work").write_text("work")
     os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "dangling").symlink_to("unmounted")
     found = run(wanted | {"path": f"{tmp_path}/{wanted['path']}"})
     assert found["failed"]
     assert found["msg"].startswith(f"{tmp_path}/{wanted['path']} cannot be made: ")
     assert reason in found["msg"]
     assert (tmp_path / "folder/work").read_text() == "work"
+    assert (tmp_path / "dangling").is_symlink()
+
+
+def test_a_link_to_a_folder_counts_as_the_folder(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir(mode=0o700)
+    (disk / "work").write_text("work")
+    (tmp_path / "folder").symlink_to(disk)
+    wanted = {"path": f"{tmp_path}/folder", "state": "directory"}
+    assert [run(wanted)["changed"] for _ in range(2)] == [True, False]
+    assert ((tmp_path / "folder").is_symlink(), disk.stat().st_mode & 0o777, (disk / "work").read_text()) == (True, 0o755, "work")
 
 
 def test_a_write_that_fails_leaves_the_file_as_it_was_and_nothing_beside_it(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def locked(path: Path, patience: int) -> Iterator[None]:
                 if time.monotonic() >= until:
                     complaint = f"Could not get lock {path}. "
                     raise Refused(apt.sentence(complaint, "", "", patience)) from error
-                time.sleep(1)  # the system can wait for a lock, but not give up after a time: so ask again
+                time.sleep(1)  # fcntl cannot give up after a time, and nothing tells when another process lets go: so ask again
         yield
 
 

@@ -159,7 +159,7 @@ async def answer(request: dict) -> dict:
 
 
 def main() -> None:
-    import asyncio
+    import asyncio  # takes as long as the look at an environment, and a run that finds nothing to do asks no engine
 
     try:
         said = asyncio.run(answer(json.load(sys.stdin)))

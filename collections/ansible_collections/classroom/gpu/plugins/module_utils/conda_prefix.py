@@ -301,11 +301,13 @@ def put_back(prefix: Path, package: str, entry: dict) -> bool:
         with suppress(FileNotFoundError):
             os.unlink(draft)  # of a run that was killed
         shutil.copy(source, draft, follow_symlinks=False)
-        whole_copy = intact(prefix, entry | {"_path": f"{name}.new"}, since=0.0)
-        os.replace(draft, f"{prefix}/{name}") if whole_copy else os.unlink(draft)
+        if intact(prefix, entry | {"_path": f"{name}.new"}, since=0.0):
+            os.replace(draft, f"{prefix}/{name}")
+            return True
+        os.unlink(draft)
     except OSError:  # the engine explains what is in the way
-        return False
-    return whole_copy
+        pass
+    return False
 
 
 def report(before: dict[str, str], after: dict[str, str], repaired: Iterable[str]) -> dict:

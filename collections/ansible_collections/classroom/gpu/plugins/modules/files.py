@@ -9,7 +9,7 @@ short_description: Write a list of small files, folders and links in one call
 description:
   - What M(ansible.builtin.template), M(ansible.builtin.copy) and M(ansible.builtin.file) do in two or three calls a file.
   - Goes through the list in its order. A file is replaced whole or not at all.
-  - A link that lies in a file's place is replaced, never followed.
+  - A link that lies in a file's place is replaced, never followed. One that leads to a folder counts as that folder, on whatever disk.
   - Contents are shown by C(--diff) and C(-vvv), unless they are told to be secret.
 author: GPU Classroom
 options:
@@ -106,6 +106,7 @@ ARGUMENTS = {
     }
 }
 MODES = {"file": "0644", "directory": "0755"}
+IN_ITS_PLACE = {"file": "a file", "directory": "a folder", "link": "a link to no folder", "other": "a device, socket or pipe"}
 
 
 def kind(path: Path) -> str:
@@ -132,11 +133,11 @@ def wanted_content(wanted: dict) -> str:
 
 
 def refuse(path: Path, wanted: dict) -> None:
-    """Raise ValueError for what would take more away than a file: a folder gives way to nothing but C(absent)."""
+    """Raise ValueError for what would take away more than was meant: only a file or link gives way, and only to a file or link."""
     found = kind(path)
-    if wanted["state"] in ("file", "link") and found in ("directory", "other"):
-        what = "a folder" if found == "directory" else "a device, socket or pipe"
-        raise ValueError(f"{what} lies in its place. Move it away, and run this again")
+    gives_way = {"file": ("file", "link"), "link": ("file", "link"), "directory": ()}
+    if found != "absent" and found not in gives_way.get(wanted["state"], (found,)):
+        raise ValueError(f"{IN_ITS_PLACE[found]} lies in its place. Move it away, and run this again")
     if wanted["state"] == "link" and not os.path.exists(path.parent / wanted["target"]):
         raise ValueError(f"it would lead to {wanted['target']}, which is not there")
 
@@ -197,9 +198,9 @@ def bring(path: Path, wanted: dict, rights: Rights) -> None:
         write(path, wanted["content"], rights)
     elif wanted["state"] == "link":
         link(path, wanted["target"])
-    elif kind(path) != "absent":
+    elif wanted["state"] == "absent":
         remove(path)
-    if wanted["state"] == "directory":
+    else:
         path.mkdir(parents=True)
         os.chown(path, rights.uid, rights.gid)
         path.chmod(rights.mode)
@@ -221,6 +222,8 @@ def settle(module: AnsibleModule, wanted: dict) -> dict | None:
     Raises OSError, and ValueError where its owner is unknown or something else lies in its place.
     """
     path, state, rights = Path(wanted["path"]), wanted["state"], Rights.of(wanted)
+    if state == "directory" and path.is_dir():
+        path = path.resolve()
     found, before, changes = kind(path), content(path), {"before": {}, "after": {}}
     changed = False
     if found == state in MODES:
