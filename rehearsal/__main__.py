@@ -44,7 +44,7 @@ def _add_scarcity(subparsers: argparse._SubParsersAction) -> None:
     capacity = subparsers.add_parser("capacity", help="say how many instances of a type a zone has room for; the last word holds")
     capacity.add_argument("types", nargs="?", metavar="TYPE", help="g4dn.xlarge, or a pattern: 'g*'")
     capacity.add_argument("zones", nargs="?", metavar="ZONE", help="us-west-2a, or a pattern: '*'")
-    capacity.add_argument("room", nargs="?", type=_or_none(int, "unlimited"), metavar="ROOM", help="a number, or `unlimited`")
+    capacity.add_argument("room", nargs="?", type=_or_none(int, "unlimited"), default=False, metavar="ROOM", help="or `unlimited`")
     capacity.add_argument("--after", type=float, default=0.0, metavar="SECONDS", help="from then on")
     capacity.add_argument("--clear", action="store_true", help="unlimited again, everywhere")
     quota = subparsers.add_parser("quota", help="set the vCPUs that a family may use, or answer a request for more; list")

@@ -6,11 +6,13 @@ import os
 from argparse import Namespace
 
 from rehearsal.control import Control
-from rehearsal.state import MACHINE
+from rehearsal.state import MACHINE, StateError
 
 
 def capacity(options: Namespace) -> int:
     """Say how many instances of a type a zone has room for; without a word, list what was said."""
+    if options.types and options.room is False:
+        raise StateError("Say all three: python -m rehearsal capacity TYPE ZONE ROOM")
     said = {"types": options.types, "zones": options.zones, "room": options.room, "after": options.after} if options.types else {}
     for pool in _control()("Capacity", clear=options.clear, **said):
         room = "unlimited" if pool["room"] is None else pool["room"]

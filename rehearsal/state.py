@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from rehearsal import REGION
+from rehearsal import API_URL, REGION
 
 
 class StateError(Exception):
@@ -63,7 +63,7 @@ class Place:
         if key is None or not server:
             raise StateError(f"No rehearsal cloud is running. Start it first: python -m rehearsal up{self.options}")
         return {
-            "AWS_ENDPOINT_URL": server["url"],
+            "AWS_ENDPOINT_URL": server.get("url", API_URL),
             "AWS_ACCESS_KEY_ID": key["access_key"],
             "AWS_SECRET_ACCESS_KEY": key["secret_key"],
             "AWS_REGION": REGION,

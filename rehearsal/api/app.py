@@ -54,9 +54,9 @@ class Application:
     def _as_limited(self, request: Request, region: str, call: Call) -> Response:
         """Answer a call as its rate and the faults say; a lost reply is one that was carried out."""
         limits = self.cloud.limits
-        limits.calls[call.name] += 1
         try:
             with self.cloud.lock:
+                limits.calls[call.name] += 1
                 limits.throttle.check(region, call, *_extent(request))
         except Refused as refused:
             return _response(errors.answer(call, refused.status, refused.code, refused.message))

@@ -40,14 +40,20 @@ KNOWN = {
     "ServiceUnavailable": (503, "Service unavailable. Please try again shortly."),
     "Throttling": (400, "Rate exceeded"),
     "ThrottlingException": (400, "Rate exceeded"),
-    "TooManyRequestsException": (429, "Too Many Requests"),
+    "TooManyRequestsException": (400, "Too Many Requests"),
     "Unavailable": (503, "The service is unavailable. Please try again shortly."),
     "UnauthorizedOperation": (403, f"You are not authorized to perform this operation. {DENIED}"),
 }
-# One word for what each protocol says in its own.
+# One word for what each service, or each protocol, says in its own.
 WORDS = {
     "Denied": {"ec2": "UnauthorizedOperation", "query": "AccessDenied", "json": "AccessDeniedException", "rest-xml": "AccessDenied"},
-    "Throttled": {"ec2": "RequestLimitExceeded", "query": "Throttling", "json": "ThrottlingException", "rest-xml": "ServiceUnavailable"},
+    "Throttled": {
+        "servicequotas": "TooManyRequestsException",
+        "ec2": "RequestLimitExceeded",
+        "query": "Throttling",
+        "json": "ThrottlingException",
+        "rest-xml": "ServiceUnavailable",
+    },
 }
 _now: ContextVar[Fault | None] = ContextVar("fault", default=None)
 
@@ -89,7 +95,8 @@ class Fault:
         """Return the answer that takes the call's place."""
         if not self.code:
             return None
-        code = WORDS.get(self.code, {}).get(call.protocol, self.code)
+        own = WORDS.get(self.code, {})
+        code = own.get(call.service) or own.get(call.protocol, self.code)
         status, message = KNOWN.get(code, (400, f"{code}: a fault of this rehearsal."))
         return answer(call, self.status or status, code, (self.message or message).replace("{name}", call.name))
 

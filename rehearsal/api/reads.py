@@ -19,7 +19,7 @@ from rehearsal import ACCOUNT
 
 from .faults import at_most
 
-WHOLE = 1000  # the largest page of DescribeInstances
+WHOLE = 1000  # the largest page of DescribeInstances, and the one that is given without asking; moto's has 100
 
 
 def install() -> None:

@@ -1,5 +1,6 @@
 """The rehearsal's scarcity and faults as SDKs and commands meet them: the API alone (`up --no-hosts`), in a process of its own."""
 
+import os
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError
 
-from rehearsal import daemon, state
+from rehearsal import API_URL, state
 from rehearsal.control import Control
 
 ROOT = Path(__file__).parents[2]
@@ -51,17 +52,26 @@ class Cloud:
 
     def command(self, *arguments: str) -> str:
         """Run `python -m rehearsal` in a shell that points at this cloud."""
-        command = [sys.executable, "-m", "rehearsal", *arguments]
-        done = subprocess.run(command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=30)
-        return done.stdout + done.stderr
+        return rehearsal(*arguments, **self.environment)
+
+
+def rehearsal(*arguments: str, **environment: str) -> str:
+    """Run `python -m rehearsal` and return what it prints."""
+    command = [sys.executable, "-m", "rehearsal", *arguments]
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, timeout=90)
+    return done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
 def _cloud(tmp_path_factory) -> Iterator[Cloud]:
-    place = state.without_hosts(tmp_path_factory.mktemp("cloud"))
-    daemon.start(place, "rehearsal.alone", "--state", str(place.folder))
+    place = state.without_hosts(tmp_path_factory.mktemp("cloud") / "place")
+    own = ("--no-hosts", "--state", str(place.folder))
+    assert f'eval "$(python -m rehearsal env {" ".join(own)})"' in rehearsal("up", *own)
+    assert "is up already" in rehearsal("up", *own)
     yield Cloud(place.environment())
-    daemon.end(place)
+    assert rehearsal("down", *own) == "The rehearsal cloud is down.\n"
+    assert not place.folder.exists()
+    assert rehearsal("env", *own) == f"No rehearsal cloud is running. Start it first: python -m rehearsal up {' '.join(own)}\n"
 
 
 @pytest.fixture
@@ -355,7 +365,10 @@ def test_a_fault_meets_so_many_calls_and_carries_nothing_out(cloud):
     ("word", "expected"),
     [
         ("Denied", [("UnauthorizedOperation", 403), ("AccessDenied", 403), ("AccessDeniedException", 400), ("AccessDeniedException", 400)]),
-        ("Throttled", [("RequestLimitExceeded", 503), ("Throttling", 400), ("ThrottlingException", 400), ("ThrottlingException", 400)]),
+        (
+            "Throttled",
+            [("RequestLimitExceeded", 503), ("Throttling", 400), ("ThrottlingException", 400), ("TooManyRequestsException", 400)],
+        ),
         ("ServiceUnavailable", [("ServiceUnavailable", 503)] * 4),
     ],
 )
@@ -456,11 +469,12 @@ def test_commands_act_on_the_cloud_of_the_shell(cloud):
     assert refused(cloud.run)[:2] == ("InsufficientInstanceCapacity", 503)
     assert cloud.command("fault", "--clear") == ""
     assert refused(cloud.run, 3, 3)[0] == "VcpuLimitExceeded" and refused(cloud.in_zone, ZONES[0])[0] == "InsufficientInstanceCapacity"
-    assert "      2 ec2:RunInstances\n" in cloud.command("calls").replace("      3", "      2")
+    assert "      3 ec2:RunInstances\n" in cloud.command("calls", "--clear") and cloud.command("calls") == ""
 
 
 def test_a_command_that_cannot_be_says_why_in_one_sentence(cloud):
     assert cloud.command("quota", "gpu", "8").startswith("There is no vCPU quota gpu. There are: standard (L-1216C47A), ")
+    assert cloud.command("capacity", SIZE) == "Say all three: python -m rehearsal capacity TYPE ZONE ROOM\n"
     nothing = f"There is no open request for {G} (Running On-Demand G and VT instances) in us-west-2.\n"
     assert cloud.command("quota", "g", "--grant") == nothing
 
@@ -471,11 +485,9 @@ def test_only_the_clouds_key_opens_the_side_door(cloud):
     cloud.run()
 
 
-def test_the_place_of_a_cloud_is_its_own_and_empty_afterwards(tmp_path):
-    place = state.without_hosts(tmp_path / "cloud")
-    with pytest.raises(state.StateError, match=f"Start it first: python -m rehearsal up --no-hosts --state {place.folder}"):
-        place.environment()
-    assert state.MACHINE.folder != state.without_hosts().folder
+def test_a_cloud_without_hosts_is_beside_the_machines(cloud, tmp_path):
+    assert state.MACHINE.folder not in (state.without_hosts().folder, state.without_hosts(tmp_path).folder)
+    assert cloud.environment["AWS_ENDPOINT_URL"] != API_URL
 
 
 # --- size ------------------------------------------------------------------------------------------------------------
