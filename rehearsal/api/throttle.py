@@ -6,6 +6,7 @@ Sizes and refill rates: https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from .errors import Call, Refused
@@ -72,6 +73,7 @@ class Throttle:
     """The buckets of one account, by region and action; full at their first use."""
 
     on: bool = False
+    clock: Callable[[], float] = time.monotonic
     buckets: dict[tuple[str, ...], Bucket] = field(default_factory=dict)
 
     def check(self, region: str, call: Call, whole: bool, instances: int) -> None:
@@ -97,7 +99,7 @@ class Throttle:
             bucket.tokens -= tokens
 
     def _bucket(self, *name: str, rate: Rate) -> Bucket:
-        now = time.monotonic()
+        now = self.clock()
         bucket = self.buckets.setdefault((*name, str(rate)), Bucket(rate, rate[0], now))
         bucket.refill(now)
         return bucket
