@@ -2,45 +2,49 @@
 
 from __future__ import annotations
 
-import os
-import select
 import shutil
-import signal
-import subprocess
 import sys
 import time
 from argparse import Namespace
 from concurrent.futures import ThreadPoolExecutor
 
 from rehearsal import state
+from rehearsal.state import MACHINE, Place
 
-READY_SECONDS = 60.0
-END_SECONDS = 90.0
-NEXT = 'Point AWS tools at it with:\n\n    eval "$(python -m rehearsal env)"'
+NEXT = 'Point AWS tools at it with:\n\n    eval "$(python -m rehearsal env{})"'
 
 
 def up(options: Namespace) -> int:
     """Start the cloud, or leave the one that runs."""
-    started = time.monotonic()
-    with state.one_command():
-        if state.alive():
-            return _already(options.cidr)
-        _clean()
-        if not _healthy(options.cidr):
-            return 1
-        _prepare()
-        _start_server(options.cidr)
-    print(f"The rehearsal cloud is up after {time.monotonic() - started:.0f} s. {NEXT}")
+    from rehearsal import daemon
+
+    started, place = time.monotonic(), _place(options)
+    with place.one_command():
+        if place.alive():
+            return _already(place, options.cidr)
+        throttle = ["--throttle"] if options.throttle else []
+        if options.no_hosts:
+            daemon.start(place, "rehearsal.alone", "--state", str(place.folder), "--port", str(options.port), *throttle)
+        else:
+            _clean()
+            if not _healthy(options.cidr):
+                return 1
+            _prepare()
+            _start_with_hosts("--cidr", options.cidr, *throttle)
+    print(f"The rehearsal cloud is up after {time.monotonic() - started:.0f} s. {NEXT.format(place.options)}")
     return 0
 
 
 def down(options: Namespace) -> int:
     """End the cloud; also removes what a killed one left."""
-    with state.one_command():
-        running = state.alive()
-        _end_server()
-        removed = _clean()
-        shutil.rmtree(state.RUN, ignore_errors=True)
+    from rehearsal import daemon
+
+    place = _place(options)
+    with place.one_command():
+        running = place.alive()
+        daemon.end(place)
+        removed = [] if options.no_hosts else _clean()
+        place.clear() if options.no_hosts else shutil.rmtree(place.folder, ignore_errors=True)
     print(
         "The rehearsal cloud is down." if running else "No rehearsal cloud was running" + (", its remains are removed." if removed else ".")
     )
@@ -49,7 +53,7 @@ def down(options: Namespace) -> int:
 
 def env(options: Namespace) -> int:
     """Print the shell lines that point AWS tools at the cloud."""
-    print(state.exports(state.credentials()))
+    print(state.exports(_place(options).environment()))
     return 0
 
 
@@ -57,15 +61,15 @@ def status(options: Namespace) -> int:
     """List the instances of the running cloud."""
     import boto3
 
-    key = state.credentials()
+    environment = _place(options).environment()
     ec2 = boto3.client(
         "ec2",
-        endpoint_url=state.API_URL,
-        region_name=state.REGION,
-        aws_access_key_id=key["access_key"],
-        aws_secret_access_key=key["secret_key"],
+        endpoint_url=environment["AWS_ENDPOINT_URL"],
+        region_name=environment["AWS_REGION"],
+        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
     )
-    print(f"The rehearsal cloud is up, its API on {state.API_URL}.")
+    print(f"The rehearsal cloud is up, its API on {environment['AWS_ENDPOINT_URL']}.")
     for page in ec2.get_paginator("describe_instances").paginate():
         for instance in (one for reservation in page["Reservations"] for one in reservation["Instances"]):
             name = next((tag["Value"] for tag in instance.get("Tags", []) if tag["Key"] == "Name"), "-")
@@ -85,12 +89,16 @@ def problems() -> tuple[type[Exception], ...]:
     return apt.AptError, channel.ChannelError, hosts.HostError, image.ImageError, mirrors.MirrorError, network.NetworkError
 
 
-def _already(cidr: str) -> int:
+def _place(options: Namespace) -> Place:
+    return state.without_hosts(options.state) if options.no_hosts else MACHINE
+
+
+def _already(place: Place, cidr: str) -> int:
     """Report the cloud that runs; another network than the wanted one is an error."""
-    running = (state.read(state.SERVER) or {}).get("cidr", cidr)
+    running = place.server().get("cidr", cidr)
     if running != cidr:
         raise state.StateError(f"A rehearsal cloud runs already, on {running} instead of {cidr}. End it first: python -m rehearsal down")
-    print(f"The rehearsal cloud is up already. {NEXT}")
+    print(f"The rehearsal cloud is up already. {NEXT.format(place.options)}")
     return 0
 
 
@@ -118,37 +126,15 @@ def _prepare() -> None:
             job.result()
 
 
-def _start_server(cidr: str) -> None:
-    """Start the daemon and wait until it says that it is ready.
+def _start_with_hosts(*arguments: str) -> None:
+    """Start the server; one that does not start leaves nothing. Raises StateError."""
+    from rehearsal import daemon
 
-    Raises:
-        StateError: it ended or did not answer; with the last lines of its log.
-    """
-    state.RUN.mkdir(mode=0o755, exist_ok=True)
-    reader, writer = os.pipe()
-    with state.LOG.open("w") as log:
-        command = [sys.executable, "-B", "-m", "rehearsal.server", "--cidr", cidr, "--ready", str(writer)]
-        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, pass_fds=[writer])
-    os.close(writer)
-    select.select([reader], [], [], READY_SECONDS)
-    if not os.read(reader, 10):
-        _end_server()
+    try:
+        daemon.start(MACHINE, "rehearsal.server", *arguments)
+    except state.StateError:
         _clean()
-        raise state.StateError(f"The rehearsal's server did not start. Its log, {state.LOG}, ends with:\n{_tail()}")
-
-
-def _tail() -> str:
-    return "\n".join(state.LOG.read_text(encoding="utf-8").splitlines()[-5:])
-
-
-def _end_server() -> None:
-    """Ask the server to end, and make it end if it does not."""
-    for number, seconds in ((signal.SIGTERM, END_SECONDS), (signal.SIGKILL, 5.0)):
-        server = state.read(state.SERVER)
-        if server and state.alive():
-            os.kill(server["pid"], number)
-        if state.wait_until_gone(seconds):
-            return
+        raise
 
 
 def _clean() -> list[str]:
@@ -158,7 +144,7 @@ def _clean() -> list[str]:
 
     removed = sweep()
     Network().down()
-    for path in (state.CREDENTIALS, state.SERVER):
+    for path in (MACHINE.key_file, MACHINE.server_file):
         path.unlink(missing_ok=True)
     if removed:
         print("Removed what an earlier cloud left: " + ", ".join(removed))

@@ -54,7 +54,7 @@ def ensure() -> str:
         print("seat image: installing packages", flush=True)
         _must("build", "--isolation", "chroot", "--layers=false", "--quiet", "--label", LABEL, "--build-arg", f"BASE={base}",
               "--tag", name, f"{folder}/context")
-    if not state.alive():
+    if not state.MACHINE.alive():
         _remove_older(name)
     print(f"seat image: {name} is ready", flush=True)
     return name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
@@ -10,9 +11,9 @@ from urllib.parse import parse_qs
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.wrappers import Request, Response
 
-from . import errors
+from . import control, errors, faults, reads
 from .auth import Gatekeeper, Scope, parse
-from .errors import Call
+from .errors import Call, Refused
 from .metadata import Metadata
 
 if TYPE_CHECKING:
@@ -44,7 +45,30 @@ class Application:
         scope = parse(request.headers.get("Authorization", ""))
         call = identify(request, scope)
         refused = self.gatekeeper.refuse(request, scope, call)
-        return _response(refused) if refused else self._call_moto(request, call)
+        if refused:
+            return _response(refused)
+        if call.service == control.SERVICE:
+            return _response(control.answer_to(self.cloud, call, json.loads(request.get_data())))
+        return self._as_limited(request, scope.region, call)
+
+    def _as_limited(self, request: Request, region: str, call: Call) -> Response:
+        """Answer a call as its rate and the faults say; a lost reply is one that was carried out."""
+        limits = self.cloud.limits
+        try:
+            with self.cloud.lock:
+                limits.calls[call.name] += 1
+                limits.throttle.check(region, call, *_extent(request))
+        except Refused as refused:
+            return _response(errors.answer(call, refused.status, refused.code, refused.message))
+        fault = limits.faults.take(call)
+        failed = fault and fault.error(call)
+        if failed and not fault.lost_reply:
+            return _response(failed)
+        with faults.effective(fault):
+            response = self._call_moto(request, call)
+        if fault and fault.lost_reply:
+            raise ConnectionAbortedError  # at which the server closes the connection
+        return response
 
     def _call_moto(self, request: Request, call: Call) -> Response:
         if not self.moto.get_backend_for_host(self.moto.infer_service_region_host(request.environ, request.path)):
@@ -53,12 +77,14 @@ class Application:
         if call.action == "DescribeInstanceStatus":
             self.cloud.probe()
         try:
-            with self.cloud.lock:
+            with self.cloud.lock, reads.without_young(faults.stale()):
                 response = Response.from_app(self.moto, request.environ, buffered=True)
             if response.status_code == 404 and not response.get_data():
                 raise NotImplementedError  # how moto says that it knows no such operation
         except NotImplementedError:
             return _response(errors.unsupported(call))
+        except Refused as refused:
+            return _response(errors.answer(call, refused.status, refused.code, refused.message))
         except Exception as problem:
             log.exception("%s", call.name)
             return _response(errors.internal(call, problem))
@@ -74,9 +100,20 @@ def identify(request: Request, scope: Scope | None) -> Call:
     request.environ["wsgi.input"] = io.BytesIO(body)
     service = scope.service if scope else "ec2"
     target = request.headers.get("X-Amz-Target", "")
-    form = parse_qs(body.decode("utf-8", "replace")) if "x-www-form-urlencoded" in (request.content_type or "") else {}
-    action = target.rpartition(".")[2] or form.get("Action", [""])[0] or f"{request.method} {request.path}"
+    action = target.rpartition(".")[2] or _form(request).get("Action", [""])[0] or f"{request.method} {request.path}"
     return Call(service, action, errors.protocol_of(service, target, request.content_type or ""))
+
+
+def _form(request: Request) -> dict[str, list[str]]:
+    urlencoded = "x-www-form-urlencoded" in (request.content_type or "")
+    return parse_qs(request.get_data(cache=True).decode("utf-8", "replace")) if urlencoded else {}
+
+
+def _extent(request: Request) -> tuple[bool, int]:
+    """Tell whether a read names neither filter nor page, and how many instances a change is about."""
+    form = _form(request)
+    ids = sum(name.startswith("InstanceId.") for name in form)
+    return not any(name.startswith(("Filter.", "MaxResults")) for name in form), ids or int(form.get("MaxCount", ["1"])[0])
 
 
 def _response(answer: errors.Answer) -> Response:

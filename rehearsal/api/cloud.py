@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from rehearsal.hosts import HostError, HostSpec
 
+from .faults import BOOT
 from .groups import rules_of
 from .instances import BY_GUEST, failure
+from .limits import Limits
 
 if TYPE_CHECKING:
     from rehearsal.hosts import Hosts
@@ -27,6 +29,14 @@ STARTING_SECONDS = 30.0  # a host that ends by itself so soon could not start: n
 SETTLE_SECONDS = 5.0
 SETTLE_SECONDS_A_HOST = 1.5
 SETTLE_SECONDS_AT_MOST = 50.0  # an SDK gives up reading after 60
+
+
+class BootFault(HostError):
+    """A host that a fault keeps from booting; the code is the instance's StateReason, as Server.InternalError."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message or "a fault of this rehearsal")
+        self.code = code
 
 
 @dataclass
@@ -43,11 +53,12 @@ class Guest:
 class Cloud:
     """Every instance that was launched, and its host. `lock` guards moto's models and this class's own."""
 
-    def __init__(self) -> None:
+    def __init__(self, at_once: int = AT_ONCE) -> None:
         self.lock = threading.RLock()
+        self.limits = Limits()
         self.hosts: Hosts
         self._guests: dict[str, Guest] = {}
-        self._slots = threading.Semaphore(AT_ONCE)
+        self._slots = threading.Semaphore(at_once)
         self._call = threading.local()
 
     # --- what moto asks for, under the lock ---------------------------------------------------------------------
@@ -128,6 +139,7 @@ class Cloud:
     def _create(self, guest: Guest) -> None:
         guest.booted_at = time.monotonic()
         try:
+            self._boot_as_told()
             self.hosts.create(_spec(guest.instance), *self._claim(guest))
         except Exception as problem:
             self._fail(problem, guest)
@@ -139,6 +151,7 @@ class Cloud:
     def _start(self, guest: Guest) -> None:
         guest.answered = False
         try:
+            self._boot_as_told()
             self.hosts.start(guest.instance.id, *self._claim(guest))
         except Exception as problem:
             self._fail(problem, guest)
@@ -172,6 +185,12 @@ class Cloud:
     def _set_rules(self, guest: Guest) -> None:
         if guest.instance.state == "running":
             self.hosts.set_rules(guest.instance.id, *self._claim(guest))
+
+    def _boot_as_told(self) -> None:
+        """Wait or fail as a fault says. Raises BootFault."""
+        fault = self.limits.faults.take(BOOT)
+        if fault and fault.code:
+            raise BootFault(fault.code, fault.message)
 
     # --- helpers ----------------------------------------------------------------------------------------------------
     def _submit(self, guest: Guest, job: Callable[[Guest], None]) -> None:

@@ -9,6 +9,14 @@ from xml.sax.saxutils import escape
 Answer = tuple[int, str, bytes]  # HTTP status, content type, body
 
 
+class Refused(Exception):
+    """An error of EC2 with a status of its own: moto's errors are all 400."""
+
+    def __init__(self, code: str, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.code, self.message, self.status = code, message, status
+
+
 @dataclass(frozen=True)
 class Call:
     """One request as far as an error needs it.

@@ -29,7 +29,6 @@ def install(cidr: str) -> None:
     _groups_in_use()
     _interface_groups()
     _shutdown_behaviour()
-    _greatest_count()
     for name, key in (("start", "StartingInstances"), ("stop", "StoppingInstances"), ("terminate", "TerminatingInstances")):
         _current_state(f"{name}_instances", key)
 
@@ -111,25 +110,15 @@ def _shutdown_behaviour() -> None:
     InstanceResponse._security_grp_instance_attribute_handler = lambda self: bool(self._get_param("Groups")) and by_groups(self)
 
 
-def _greatest_count() -> None:
-    """moto launches MinCount instances; EC2 as many as it can up to MaxCount, and here that is all of them."""
-    original = InstanceResponse.run_instances
-
-    def run_instances(self: Any) -> Any:
-        self.params["MinCount"] = self._get_param("MaxCount", 1)
-        return original(self)
-
-    InstanceResponse.run_instances = run_instances
-
-
 def _current_state(name: str, key: str) -> None:
     """moto reports `stopping` for an instance that is stopped already, and so on."""
     original = getattr(InstanceResponse, name)
 
     def with_state(self: Any) -> Any:
         answer = original(self)
+        states = {instance.id: instance.instance_state for instance in self.ec2_backend.all_instances()}
         for entry in answer.result[key]:
-            entry["CurrentState"] = self.ec2_backend.get_instance(entry["InstanceId"]).instance_state
+            entry["CurrentState"] = states[entry["InstanceId"]]
         return answer
 
     setattr(InstanceResponse, name, with_state)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from typing import TYPE_CHECKING, Any
 
 from moto.core.utils import utcnow
@@ -26,8 +27,9 @@ STATUS = {True: ("ok", "passed"), False: ("initializing", "initializing")}
 
 
 def failure(problem: Exception) -> StateReason:
-    """Return EC2's reason for an instance that its host could not carry."""
-    return StateReason(f"Server.InternalError: {problem}", "Server.InternalError")
+    """Return EC2's reason for an instance that its host could not carry: an internal error, unless a fault says another."""
+    code = getattr(problem, "code", "") or "Server.InternalError"
+    return StateReason(f"{code}: {problem}", code)
 
 
 class HostedInstance(Instance):
@@ -40,6 +42,7 @@ class HostedInstance(Instance):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.born = time.monotonic()
         self.become("pending")
 
     def become(self, state: str, reason: StateReason | None = None) -> None:
@@ -139,19 +142,22 @@ def check_states(backend: Any, verb: str, instance_ids: list[str]) -> None:
 
 
 def install(cloud: Cloud) -> None:
-    """Make moto build hosted instances and check states before it changes them."""
+    """Make moto build hosted instances, and check states and limits before it changes them."""
     HostedInstance.cloud = cloud
     moto_instances.Instance = HostedInstance
     for verb in REFUSED:
-        _check_first(verb)
+        _check_first(cloud, verb)
 
 
-def _check_first(verb: str) -> None:
+def _check_first(cloud: Cloud, verb: str) -> None:
     name = f"{verb}_instances"
     original = getattr(moto_instances.InstanceBackend, name)
 
     def checked(self: Any, instance_ids: list[str]) -> Any:
         check_states(self, verb, instance_ids)
+        if verb == "start":
+            stopped = [one for one in self.get_multi_instances_by_id(instance_ids) if one.state == "stopped"]
+            cloud.limits.check_start(self, stopped)
         return original(self, instance_ids)
 
     setattr(moto_instances.InstanceBackend, name, checked)

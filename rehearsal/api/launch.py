@@ -3,50 +3,83 @@
 from __future__ import annotations
 
 import re
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from moto.core.responses import ActionResult
 from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS
 from moto.ec2.models.instances import InstanceBackend
+from moto.ec2.responses._base_response import EC2BaseResponse
+from moto.ec2.responses.instances import InstanceResponse
 
 from rehearsal import REGION
 
 from . import volumes
+from .capacity import check_zone, zones_of
 
 if TYPE_CHECKING:
     from .cloud import Cloud
 
 METADATA_TAG = re.compile(r"[0-9a-zA-Z\-_+=,.@:]{1,255}")  # EC2's words
+# The MinCount of the request that is being answered, which moto does not hand on; without one a launch is all or nothing.
+least: ContextVar[int | None] = ContextVar("least", default=None)
 
 
 def install(cloud: Cloud) -> None:
-    """Check a launch as EC2 does, place it, and give each new instance its host."""
+    """Check a launch as EC2 does, place it, admit what there is room for, and give each new instance its host."""
     original = InstanceBackend.run_instances
-    by_token: dict[str, Any] = {}
 
     def run_instances(self: Any, image_id: str, count: int, user_data: Any, security_group_names: list[str], **kwargs: Any) -> Any:
-        token = kwargs.get("client_token")
-        if token in by_token:
-            return by_token[token]
         before = set(self.reservations)
         try:
-            prepare(self, image_id, kwargs)
-            reservation = original(self, image_id, count, user_data, security_group_names, **kwargs)
+            instance_type, chosen = prepare(self, image_id, kwargs)
+            zone = _place(self, cloud, instance_type, chosen, kwargs)
+            spot = bool(kwargs.get("instance_market_options"))
+            admitted = cloud.limits.admitted(self, instance_type, zone, least.get() or count, count, spot, chosen is not None)
+            reservation = original(self, image_id, admitted, user_data, security_group_names, **kwargs)
         except Exception:
             for leftover in set(self.reservations) - before:
                 self.reservations.pop(leftover)
             raise
-        if token and token != "ABCDE":  # moto's filler for a request without one
-            by_token[token] = reservation
         for instance in reservation.instances:
             cloud.launch(instance)
         return reservation
 
     InstanceBackend.run_instances = run_instances
+    _answer_requests(cloud)
 
 
-def prepare(backend: Any, image_id: str | None, kwargs: dict[str, Any]) -> None:
-    """Check type and image, choose a subnet, complete the block devices; changes kwargs.
+def _answer_requests(cloud: Cloud) -> None:
+    """Heed MinCount, ClientToken and DisableApiTermination of a request, which moto drops, and report the state that is."""
+    original = InstanceResponse.run_instances
+    # moto writes `pending` over the state, also over that of an instance launched long ago with the same token.
+    EC2BaseResponse.RESPONSE_KEY_PATH_TO_TRANSFORMER.pop("RunInstances.Reservation.Instances.Instance.State")
+
+    def run_instances(self: Any) -> Any:
+        request = dict(self.params)
+        token, dry_run = request.pop("ClientToken", ""), self._get_param("DryRun", False)
+        about = {"nics": self._get_param("NetworkInterfaces", []), "subnet_id": self._get_param("SubnetId")}
+        zone = _zone(self.ec2_backend, about | {"placement": self._get_param("Placement.AvailabilityZone")}) or ""
+
+        def launch() -> Any:
+            before = least.set(int(request.get("MinCount", 1)))
+            self.params["MinCount"] = request.get("MaxCount", 1)  # what moto launches
+            try:
+                reservation = original(self).result
+            finally:
+                least.reset(before)
+            for instance in reservation.instances:
+                instance.disable_api_termination = bool(self._get_param("DisableApiTermination", False))
+            return reservation
+
+        return ActionResult(cloud.limits.tokens.launch((self.region, zone, "" if dry_run else token), request, launch))
+
+    InstanceResponse.run_instances = run_instances
+
+
+def prepare(backend: Any, image_id: str | None, kwargs: dict[str, Any]) -> tuple[str, str | None]:
+    """Check type and image, complete the block devices; changes kwargs. Returns the type, and the zone if the request names one.
 
     Raises:
         EC2ClientError: what EC2 answers to a launch that cannot be.
@@ -65,8 +98,32 @@ def prepare(backend: Any, image_id: str | None, kwargs: dict[str, Any]) -> None:
     image = backend.describe_images(ami_ids=[image_id])[0]
     requested = kwargs.get("block_device_mappings") or template.get("BlockDeviceMappings") or _of_launch_config(kwargs)
     kwargs["block_device_mappings"] = volumes.mappings(image, requested)
-    if not kwargs.get("subnet_id") and not any(nic.get("SubnetId") or nic.get("NetworkInterfaceId") for nic in kwargs.get("nics") or []):
-        kwargs["subnet_id"] = _default_subnet(backend, kwargs.get("placement"))
+    return instance_type, _zone(backend, kwargs)
+
+
+def _zone(backend: Any, kwargs: dict[str, Any]) -> str | None:
+    """Return the zone of the subnet, the interface or the placement that a request names."""
+    nic = next(iter(kwargs.get("nics") or []), {})
+    if nic.get("NetworkInterfaceId"):
+        return backend.get_network_interface(nic["NetworkInterfaceId"]).subnet.availability_zone
+    subnet_id = kwargs.get("subnet_id") or nic.get("SubnetId")
+    return backend.get_subnet(subnet_id).availability_zone if subnet_id else kwargs.get("placement")
+
+
+def _place(backend: Any, cloud: Cloud, instance_type: str, chosen: str | None, kwargs: dict[str, Any]) -> str:
+    """Return the zone of a launch; without a subnet it gets a default one (moto would place it in EC2-Classic). Changes kwargs."""
+    if chosen:
+        check_zone(backend.region_name, instance_type, chosen)
+    named = kwargs.get("subnet_id") or any(nic.get("SubnetId") or nic.get("NetworkInterfaceId") for nic in kwargs.get("nics") or [])
+    if named:
+        return chosen
+    offering = zones_of(backend.region_name, instance_type)
+    subnets = {zone: subnet for zone, subnet in backend.get_default_subnets().items() if zone in offering}
+    if not subnets or chosen not in (None, *subnets):
+        raise EC2ClientError("MissingInput", "No subnets found for the default VPC. Please specify a subnet.")
+    zone = chosen or cloud.limits.capacity.best_zone(backend, instance_type, subnets)
+    kwargs["subnet_id"] = subnets[zone].id
+    return zone
 
 
 def _check_type(region: str, instance_type: str) -> None:
@@ -88,14 +145,6 @@ def _check_tags(kwargs: dict[str, Any]) -> None:
 def _check_key(backend: Any, key_name: str | None) -> None:
     if key_name and key_name not in backend.key_pairs:
         raise EC2ClientError("InvalidKeyPair.NotFound", f"The key pair '{key_name}' does not exist")
-
-
-def _default_subnet(backend: Any, zone: str | None) -> str:
-    """Return the default subnet of a zone or of the first; moto would place the instance in EC2-Classic."""
-    subnets = backend.get_default_subnets()
-    if not subnets:
-        raise EC2ClientError("MissingInput", "No subnets found for the default VPC. Please specify a subnet.")
-    return subnets[zone].id if zone in subnets else min(subnets.values(), key=lambda subnet: subnet.availability_zone).id
 
 
 def _of_launch_config(kwargs: dict[str, Any]) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from . import catalogue, gaps, instances, launch, volumes
+from . import catalogue, fleet, gaps, instances, launch, protection, reads, service_quotas, volumes
 from .app import Application
 from .auth import Gatekeeper, valid_regions
 from .cloud import Cloud
@@ -25,4 +25,8 @@ def build(cloud: Cloud, cidr: str, access_key: str, secret_key: str) -> Applicat
     volumes.install()
     instances.install(cloud)
     launch.install(cloud)
+    fleet.install()
+    protection.install()
+    reads.install()
+    service_quotas.install(cloud)
     return Application(cloud, Gatekeeper(access_key, secret_key, valid_regions()))

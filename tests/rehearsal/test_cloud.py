@@ -37,7 +37,7 @@ def repository(twin: str) -> str:
 
 @pytest.fixture(scope="module")
 def organiser(tmp_path_factory) -> Iterator[Organiser]:
-    mine = not state.alive()
+    mine = not state.MACHINE.alive()
     done = rehearsal("up")
     assert done.returncode == 0, done.stderr
     organiser = Organiser(tmp_path_factory.mktemp("organiser"))

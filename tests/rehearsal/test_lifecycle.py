@@ -15,7 +15,7 @@ from tests.rehearsal.machine import Organiser, environment, output, rehearsal, t
 @pytest.fixture(scope="module")
 def before() -> Iterator[dict]:
     """What the machine looks like without a cloud; one that runs is somebody's and is not ended for a test."""
-    if state.alive():
+    if state.MACHINE.alive():
         pytest.fail("a rehearsal cloud runs: end it first with python -m rehearsal down")
     rehearsal("down")
     yield traces()
@@ -30,7 +30,7 @@ def up() -> None:
 def kill_server() -> None:
     (pid,) = re.findall(r"^\s*(\d+) .*rehearsal\.server", output("ps", "-eo", "pid,args"), re.M)
     output("kill", f"-{signal.SIGKILL.value}", pid)
-    assert state.wait_until_gone(5)
+    assert state.MACHINE.wait_until_gone(5)
 
 
 def test_down_leaves_nothing(before, tmp_path):
