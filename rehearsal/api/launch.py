@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .cloud import Cloud
 
 METADATA_TAG = re.compile(r"[0-9a-zA-Z\-_+=,.@:]{1,255}")  # EC2's words
-# What moto does not hand on of the RunInstances request that is being answered, and a fleet's own least count.
+# The MinCount of the request that is being answered, which moto does not hand on; without one a launch is all or nothing.
 least: ContextVar[int | None] = ContextVar("least", default=None)
 
 
@@ -61,9 +61,8 @@ def _answer_requests(cloud: Cloud) -> None:
     def run_instances(self: Any) -> Any:
         request = dict(self.params)
         token, dry_run = request.pop("ClientToken", ""), self._get_param("DryRun", False)
-        nic = next(iter(self._get_param("NetworkInterfaces", [])), {})
-        subnet = self._get_param("SubnetId") or nic.get("SubnetId")
-        zone = self.ec2_backend.get_subnet(subnet).availability_zone if subnet else self._get_param("Placement.AvailabilityZone", "")
+        about = {"nics": self._get_param("NetworkInterfaces", []), "subnet_id": self._get_param("SubnetId")}
+        zone = _zone(self.ec2_backend, about | {"placement": self._get_param("Placement.AvailabilityZone")}) or ""
 
         def launch() -> Any:
             before = least.set(int(request.get("MinCount", 1)))
