@@ -35,6 +35,13 @@ CASES = {
         PREFLIGHT,
         "us-west-2 offers no instance type t3.lrge. Did you mean t3.large? {...}",
     ),
+    "second type": (
+        {},
+        '-e {"classroom_instance_types":["t3.large","t3.xlrage"]}',
+        PREFLIGHT,
+        "us-west-2 offers no instance type t3.xlrage. Did you mean t3.xlarge? {...}",
+    ),
+    "spot": ({}, "-e classroom_spot=true", PREFLIGHT, "Spot machines are refused: AWS takes them back at two minutes' notice, {...}"),
     "image": ({}, "-e classroom_image=/a/b", PREFLIGHT, "us-west-2 has no SSM parameter /a/b. Set classroom_image in {...}"),
     "unknown seat": ({}, "-e seats=s09", PREFLIGHT, "-e seats= names s09, but the roster {...}rehearsal.csv has s01, s02."),
     "roster": ({}, "-e classroom_roster=no.csv", PREFLIGHT, "There is no roster {...}no.csv. Type `cp rosters/example.csv {...}"),
