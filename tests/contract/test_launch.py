@@ -99,6 +99,7 @@ def organiser(tmp_path: Path) -> Iterator[Organiser]:
         "classroom_course_repository": "https://example.org/course.git",
         "classroom_allowed_cidrs": ["198.51.100.0/24"],
         "classroom_access_address_source": f"http://127.0.0.1:{page.server_port}",
+        "classroom_ends": "never",
         "classroom_confirm": True,
     }
     (tmp_path / "settings.json").write_text(json.dumps(settings))

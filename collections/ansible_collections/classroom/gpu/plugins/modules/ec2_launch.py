@@ -89,7 +89,8 @@ except ImportError:
     ERRORS = ()  # AnsibleAWSModule says that it is missing
 
 # https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html: RunInstances' bucket and what it gains a second.
-BURST, RATE = 5, 2.0
+BURST = 5
+RATE = 2.0
 TRIES = 8  # of one call, with pauses that double from BACKOFF seconds on, so that EC2 may be away for a minute
 BACKOFF = 0.5
 LIVES = 100  # machines of one seat that may come and go while EC2 remembers their tokens
