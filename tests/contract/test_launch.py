@@ -19,6 +19,7 @@ import pytest
 from rehearsal import state
 from rehearsal.control import Control
 
+pytestmark = pytest.mark.slow  # some fifteen playbook runs
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "classes/123456789012-us-west-2/scarce"
 
