@@ -43,6 +43,8 @@ def install(cloud: Cloud) -> None:
                 self.reservations.pop(leftover)
             raise
         for instance in reservation.instances:
+            for nic in instance.nics.values():  # moto tags instance and volumes only
+                nic.add_tags((kwargs.get("tags") or {}).get("network-interface", {}))
             cloud.launch(instance)
         return reservation
 

@@ -63,6 +63,13 @@ CASES = {
         "There is no roster {...}no.csv. Type `cp rosters/example.csv {...}",
         "classroom_allowed_cidrs in {...}: no network may reach {...}",
     ),
+    "second type": (
+        {},
+        '-e {"classroom_instance_types":["t3.large","t3.xlrage"]}',
+        PREFLIGHT,
+        "us-west-2 offers no instance type t3.xlrage. Did you mean t3.xlarge? {...}",
+    ),
+    "spot": ({}, "-e classroom_spot=true", PREFLIGHT, "Spot machines are refused: AWS takes them back at two minutes' notice, {...}"),
 }
 
 

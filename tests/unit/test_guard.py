@@ -20,6 +20,12 @@ def test_accepted(classroom: str, subset: str | None, extra: dict) -> None:
     assert guard.refusal(classroom, subset, extra, "run", KNOWN) is None
 
 
+def test_access_is_opened_where_one_is() -> None:
+    for extra, words in (({"here": "true"}, None), ({}, "-e here=true")):
+        said = guard.refusal("class", None, extra, "ansible-playbook playbooks/access.yml", KNOWN)
+        assert said is None if words is None else words in said
+
+
 @pytest.mark.parametrize(
     ("classroom", "subset", "extra", "words"),
     [
@@ -30,7 +36,8 @@ def test_accepted(classroom: str, subset: str | None, extra: dict) -> None:
         ("class", "s01", {}, "Type: run -e seats=s01"),
         ("class", None, {"seat": "s01"}, "Did you mean seats? Type: run -e seats=s01"),
         ("class", None, {"comfirm": "true"}, "Did you mean confirm? Type: run -e confirm=true"),
-        ("class", None, {"xyz": "1"}, "There are seats, confirm, interrupt, reprove, fresh_course, ends and the settings."),
+        ("class", None, {"xyz": "1"}, "There are seats, confirm, interrupt, reprove, fresh_course, ends, here and the settings."),
+        ("class", None, {"here": "true"}, "Type: ansible-playbook playbooks/access.yml -e here=true"),
         ("class", None, {"classroom_name": "b"}, "Type: CLASSROOM=b run"),
         ("class", None, {"seats": "s01:s02"}, "Type: run -e seats=s01,s02"),
         ("class", None, {"seats": "localhost"}, "'localhost' is no seat id"),

@@ -41,14 +41,6 @@ def test_errors_in_an_organisers_words(error: Exception, words: str) -> None:
     assert words in sentence and "\n" not in sentence
 
 
-def test_a_seat_keeps_its_place_whoever_else_is_there() -> None:
-    subnets = {"us-west-2b": "subnet-b", "us-west-2a": "subnet-a"}
-    places = {seat: ec2_preflight.place(seat, subnets) for seat in ("s01", "s02", "s03", "s04", "s05", "s06")}
-    assert set(places.values()) == {"subnet-a", "subnet-b"}
-    assert all(ec2_preflight.place(seat, dict(reversed(subnets.items()))) == subnet for seat, subnet in places.items())
-    assert ec2_preflight.place("s01", {}) == ""
-
-
 @pytest.mark.parametrize(
     ("only", "seats", "wrong"), [("", ["s01", "s02"], 0), ("s02", ["s02"], 0), ("s02,s09,s08", ["s02", "s09", "s08"], 1)]
 )

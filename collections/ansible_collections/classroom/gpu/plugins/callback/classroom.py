@@ -71,10 +71,12 @@ class CallbackModule(CallbackBase):
             guard.check(playbook._file_name, playbook._loader)
 
     def v2_runner_on_ok(self, result) -> None:
-        """Learn the wanted seats from the pre-flight check, and proofs."""
+        """Learn the wanted seats from the pre-flight check, those that could not be launched, and proofs."""
         self.see(result)
         if result.task.resolved_action == "classroom.gpu.ec2_preflight" and result.task_fields["args"].get("launch"):
             self.wanted = result.result["wanted"]
+        if result.task.resolved_action == "classroom.gpu.ec2_launch":
+            self.troubles |= {one["seat"]: f"not launched: {first_line(one['message'])}" for one in result.result["missing"]}
         if result.task.resolved_action == "classroom.gpu.seat_proof":
             self.proofs[result.host.name] = result.result
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 try:
     from botocore import exceptions as boto
+    from botocore.parsers import ResponseParserError
 except ImportError:  # the module that uses this says that boto3 is missing
     boto = None
 
@@ -19,7 +20,22 @@ HOW = '`aws configure`, `export AWS_PROFILE=...`, or for the rehearsal `eval "$(
 
 def code(error: Exception) -> str:
     """Return AWS's code of an error, or an empty string."""
-    return getattr(error, "response", {}).get("Error", {}).get("Code", "")
+    return response(error).get("Error", {}).get("Code", "")
+
+
+def status(error: Exception) -> int:
+    """Return the HTTP status of AWS's answer, 0 where there was none."""
+    return response(error).get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+
+
+def response(error: Exception) -> dict:
+    """Return AWS's answer; errors of the connection have none, or None."""
+    return getattr(error, "response", None) or {}
+
+
+def is_lost(error: Exception) -> bool:
+    """Tell whether a call may have been carried out although no answer came that could be read."""
+    return isinstance(error, (boto.HTTPClientError, boto.ConnectionError, ResponseParserError))
 
 
 def explain(error: Exception, endpoint: str) -> str:

@@ -16,7 +16,9 @@ options:
   only: {description: "Seat ids, separated by commas; empty means all", type: str, default: ''}
   launch: {description: Also check what a launch needs; otherwise only what exists matters, type: bool, default: true}
   roster: {description: "CSV file with the columns seat, name and email", type: path}
-  instance_type: {description: EC2 instance type of a seat, type: str}
+  instance_types: {description: "EC2 instance types of a seat, the wanted one first", type: list, elements: str}
+  spot: {description: "Spot machines are asked for, and refused", type: bool, default: false}
+  class_dir: {description: The class's folder with the proofs of its seats, type: path}
   image: {description: SSM parameter that holds the id of the image, type: str}
   stack: {description: Folder of the stack, type: path}
   course: {description: The course's git repository, type: str}
@@ -34,11 +36,13 @@ cloud: {description: AWS or the endpoint that stands in for it, type: str, retur
 account: {description: Account of the credentials, type: str, returned: success}
 region: {description: Region, type: str, returned: success}
 wanted: {description: Ids of the seats that this run is about, type: list, returned: success}
-missing: {description: "Wanted seats to launch, each with seat and subnet_id", type: list, returned: success}
+missing: {description: "Wanted seats to launch, each with seat", type: list, returned: success}
+pools: {description: "Where to launch, the wanted type first, each with instance_type, zone, subnet_id", type: list, returned: success}
 seats: {description: "All seats that exist, with instance_id, state, address, instance_type, zone and tags", type: list, returned: success}
 ends: {description: "The end that seats are to have, as their tag holds it; empty if this run gives none", type: str, returned: success}
 moved: {description: Ids of the wanted seats that exist and have another end, type: list, returned: success}
 existing: {description: Those of them that are wanted, type: list, returned: success}
+strays: {description: Second machines of wanted seats, which a launch ends; not among existing, type: list, returned: success}
 gpu: {description: What GPU a seat has and what drives it, type: str, returned: success}
 vpc_id: {description: The default VPC, type: str, returned: success}
 image: {description: "id, root_device and size_gib", type: dict, returned: success}
@@ -54,7 +58,7 @@ EXAMPLES = """
     classroom: physics
     account: "123456789012"
     roster: rosters/physics.csv
-    instance_type: g4dn.xlarge
+    instance_types: [g4dn.xlarge, g5.xlarge]
     image: /aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id
     stack: stacks/minimal
     course: https://github.com/peterchang77/dl_tutorial.git
@@ -63,14 +67,13 @@ EXAMPLES = """
 """
 
 import difflib
-import hashlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import yaml
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors, class_hours, networks, roster, verdict
+from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors, class_hours, machines, networks, roster, verdict
 
 try:
     import boto3
@@ -79,8 +82,6 @@ try:
     from botocore.parsers import ResponseParserError
 except ImportError:
     boto3 = None
-
-ALIVE = ["pending", "running", "stopping", "stopped"]
 
 
 class Refusal(Exception):
@@ -154,6 +155,8 @@ def check_settings(params: dict, problems: list[str]) -> None:
     mend = f"in {settings_file(params)}."
     wrong = networks.network_problems(params["allowed_cidrs"], params["allow_everyone"])
     problems += [f"classroom_allowed_cidrs in {settings_file(params)}: {problem}" for problem in wrong]
+    if params["spot"]:
+        problems.append(f"Spot machines are refused: AWS takes them back at two minutes' notice, in class. Remove classroom_spot {mend}")
     if not params["course"]:
         problems.append(f"The class has no course. Set classroom_course_repository, the address of a git repository, {mend}")
     wrong = class_hours.session_problems(params["sessions"], zone(params))
@@ -171,7 +174,7 @@ def read_stack(path: Path) -> tuple[dict, list[str]]:
 
 
 def check_stack(params: dict, problems: list[str]) -> str:
-    """Judge the stack on the class's instance type, before anything else; return the plan's line about the GPU."""
+    """Judge the stack on the class's instance types, before anything else; return the plan's line about the GPU."""
     folder, mend = Path(params["stack"]), f"in {settings_file(params)}."
     known = {path.parent.name: read_stack(path) for path in sorted(folder.parent.glob("*/stack.yml"))}
     if folder.name not in known:
@@ -181,13 +184,17 @@ def check_stack(params: dict, problems: list[str]) -> str:
     problems += [f"{folder}/stack.yml: {problem}" for problem in wrong]
     if wrong:
         return ""
-    kind, system = params["instance_type"], verdict.system_of(params["image"])
-    found = verdict.verdict(stack, kind, system, [one for one, _ in known.values() if one])
-    if not found.ok:
-        works = [f"What works is {found.nearest}: set classroom_stack and classroom_instance_type {mend}"] if found.nearest else []
-        where = f"{kind} under {system}" if system else kind
-        problems.append("\n".join([f"Stack {folder.name} cannot run on {where}:", *(f"- {reason}" for reason in found.reasons), *works]))
-    return found.gpu if system else f"{found.gpu} (the image's system is unknown, so it was not held against the stack)"
+    system, cards = verdict.system_of(params["image"]), []
+    for kind in params["instance_types"]:
+        found = verdict.verdict(stack, kind, system, [one for one, _ in known.values() if one])
+        cards.append(found.gpu)
+        if not found.ok:
+            works = [f"What works is {found.nearest}: set classroom_stack and classroom_instance_type {mend}"] if found.nearest else []
+            where = f"{kind} under {system}" if system else kind
+            reasons = [f"- {reason}" for reason in found.reasons]
+            problems.append("\n".join([f"Stack {folder.name} cannot run on {where}:", *reasons, *works]))
+    gpu = ", or ".join(dict.fromkeys(cards))
+    return gpu if system else f"{gpu} (the image's system is unknown, so it was not held against the stack)"
 
 
 def zone(params: dict) -> str:
@@ -264,16 +271,17 @@ def choose(only: str, known: list[str], where: str, problems: list[str]) -> list
     return chosen or known
 
 
-def check_zones(cloud: Cloud, params: dict, problems: list[str]) -> list[str]:
-    """Return the availability zones that offer the instance type."""
-    kind, query = params["instance_type"], {"LocationType": "availability-zone"}
-    only = [{"Name": "instance-type", "Values": [kind]}]
+def check_zones(cloud: Cloud, params: dict, problems: list[str]) -> dict[str, list[str]]:
+    """Return the availability zones that offer each instance type."""
+    kinds, query = params["instance_types"], {"LocationType": "availability-zone"}
+    only = [{"Name": "instance-type", "Values": kinds}]
     offers = cloud.ask("ec2", "describe_instance_type_offerings", Filters=only, **query)["InstanceTypeOfferings"]
-    if not offers and not any(f"no instance type {kind}" in problem for problem in problems):
+    zones = {kind: sorted(offer["Location"] for offer in offers if offer["InstanceType"] == kind) for kind in kinds}
+    for kind in [kind for kind in kinds if not zones[kind] and not any(f"no instance type {kind}" in problem for problem in problems)]:
         everything = cloud.ask("ec2", "describe_instance_type_offerings", **query)["InstanceTypeOfferings"]
         hint = guess(kind, sorted({offer["InstanceType"] for offer in everything}))
         problems.append(f"{cloud.region} offers no instance type {kind}.{hint} Set classroom_instance_type in {settings_file(params)}.")
-    return sorted(offer["Location"] for offer in offers)
+    return zones
 
 
 def check_image(cloud: Cloud, params: dict, problems: list[str]) -> dict:
@@ -294,22 +302,22 @@ def check_image(cloud: Cloud, params: dict, problems: list[str]) -> dict:
     return {"id": image, "root_device": root, "size_gib": max(disks, default=0)}
 
 
-def check_network(cloud: Cloud, zones: list[str], problems: list[str]) -> tuple[str, dict[str, str]]:
-    """Return the default VPC and its default subnets by zone, as far as they offer the instance type."""
-    default = [{"Name": "is-default", "Values": ["true"]}]
+def check_network(cloud: Cloud, offers: dict[str, list[str]], problems: list[str]) -> tuple[str, list[dict]]:
+    """Return the default VPC and the pools: each instance type in each zone that offers it and has a default subnet."""
+    zones, default = sorted(set().union(*offers.values())), [{"Name": "is-default", "Values": ["true"]}]
     vpcs = cloud.ask("ec2", "describe_vpcs", Filters=default)["Vpcs"]
     if not vpcs:
         problems.append(f"{cloud.region} has no default VPC. Type `aws ec2 create-default-vpc --region {cloud.region}`.")
-        return "", {}
+        return "", []
     own = [{"Name": "vpc-id", "Values": [vpcs[0]["VpcId"]]}, {"Name": "default-for-az", "Values": ["true"]}]
-    found = {net["AvailabilityZone"]: net["SubnetId"] for net in cloud.ask("ec2", "describe_subnets", Filters=own)["Subnets"]}
-    subnets = {zone: found[zone] for zone in zones if zone in found}
-    if zones and not subnets:
+    subnets = {net["AvailabilityZone"]: net["SubnetId"] for net in cloud.ask("ec2", "describe_subnets", Filters=own)["Subnets"]}
+    placed = [(kind, zone) for kind, there in offers.items() for zone in there if zone in subnets]
+    if zones and not placed:
         problems.append(
             f"The default VPC has no default subnet in {', '.join(zones)}, where the instance type is offered."
             f" Type `aws ec2 create-default-subnet --availability-zone {zones[0]}`."
         )
-    return vpcs[0]["VpcId"], subnets
+    return vpcs[0]["VpcId"], [{"instance_type": kind, "zone": zone, "subnet_id": subnets[zone]} for kind, zone in placed]
 
 
 def by_class(params: dict, **more: list[str]) -> list[dict]:
@@ -320,7 +328,7 @@ def by_class(params: dict, **more: list[str]) -> list[dict]:
 
 def as_seat(instance: dict) -> dict:
     """What a run needs to know of an instance."""
-    tags = {tag["Key"]: tag["Value"] for tag in instance.get("Tags", [])}
+    tags = machines.tags(instance)
     ends = tags.get("classroom:ends", "")
     return {
         "seat": tags.get("classroom:seat", ""),
@@ -334,15 +342,17 @@ def as_seat(instance: dict) -> dict:
     }
 
 
-def existing_seats(cloud: Cloud, params: dict, problems: list[str]) -> list[dict]:
-    """Return the seats of the class that EC2 knows, ordered by id; two machines for one seat are in the way of all but their end."""
-    reservations = cloud.ask("ec2", "describe_instances", Filters=by_class(params, instance_state_name=ALIVE))["Reservations"]
-    seats = [as_seat(instance) for reservation in reservations for instance in reservation["Instances"]]
-    ids = [seat["seat"] for seat in seats]
-    for twice in sorted({seat for seat in ids if ids.count(seat) > 1} if params["launch"] else ()):
-        machines = " and ".join(seat["instance_id"] for seat in seats if seat["seat"] == twice)
-        problems.append(f"Seat {twice} has two machines, {machines}: end the wrong one (`aws ec2 terminate-instances --instance-ids ...`).")
-    return sorted(seats, key=lambda seat: seat["seat"])
+def existing_seats(cloud: Cloud, params: dict, problems: list[str]) -> tuple[list[dict], list[str]]:
+    """Return the seats of the class that EC2 knows, ordered by id, and the machines that a launch ends: their seat has another one."""
+    alive = by_class(params, instance_state_name=list(machines.ALIVE))
+    reservations = cloud.ask("ec2", "describe_instances", Filters=alive)["Reservations"]
+    known = [instance for reservation in reservations for instance in reservation["Instances"]]
+    strays: list[str] = []
+    for seat, twins in machines.by_seat(known, params["classroom"]).items() if params["launch"] else ():
+        younger = machines.strays(twins, machines.proven(params["class_dir"], seat))
+        problems += [machines.choose(seat, twins)] if younger is None else []
+        strays += younger or []
+    return sorted(map(as_seat, known), key=lambda seat: seat["seat"]), strays
 
 
 def belongings(cloud: Cloud, params: dict) -> dict:
@@ -370,20 +380,14 @@ def check_names(cloud: Cloud, params: dict, problems: list[str]) -> None:
             )
 
 
-def place(seat: str, subnets: dict[str, str]) -> str:
-    """Return the subnet of a seat: the same at each run, whoever else is on the roster."""
-    digest = int(hashlib.sha256(seat.encode()).hexdigest(), 16)
-    return [subnets[zone] for zone in sorted(subnets)][digest % len(subnets)] if subnets else ""
-
-
 def check_launch(cloud: Cloud, params: dict, problems: list[str]) -> dict:
     """Return what a launch needs, left empty if none is intended."""
     if not params["launch"]:
-        return {"vpc_id": "", "subnets": {}, "image": {}}
+        return {"vpc_id": "", "pools": [], "image": {}}
     check_names(cloud, params, problems)
     zones = check_zones(cloud, params, problems)
-    vpc_id, subnets = check_network(cloud, zones, problems)
-    return {"vpc_id": vpc_id, "subnets": subnets, "image": check_image(cloud, params, problems)}
+    vpc_id, pools = check_network(cloud, zones, problems)
+    return {"vpc_id": vpc_id, "pools": pools, "image": check_image(cloud, params, problems)}
 
 
 def ending(seat: dict, found: dict, params: dict) -> str:
@@ -394,11 +398,13 @@ def ending(seat: dict, found: dict, params: dict) -> str:
 
 def plan(found: dict, params: dict) -> list[str]:
     """Say where this run acts and what it finds there."""
-    states = {seat["seat"]: f"{seat['state']}, {seat['instance_type']}{ending(seat, found, params)}" for seat in found["seats"]}
+    states = {seat["seat"]: f"{seat['state']}, {seat['instance_type']}{ending(seat, found, params)}" for seat in found["existing"]}
     end = f", ends {class_hours.words(found['ends'], zone(params))}" if found["ends"] else ""
-    absent = f"to be launched, {params['instance_type']}{end}" if params["launch"] else "does not exist"
+    absent = f"to be launched, {' or '.join(params['instance_types'])}{end}" if params["launch"] else "does not exist"
     where = f"Class {params['classroom']} on {found['cloud']}, account {found['account']}, region {found['region']}"
-    return [where, *([f"  {found['gpu']}"] if found["gpu"] else []), *(f"  {seat}: {states.get(seat, absent)}" for seat in found["wanted"])]
+    lines = [f"  {seat}: {states.get(seat, absent)}" for seat in found["wanted"]]
+    lines += [f"  {one['seat']}: has a second machine, {one['instance_id']}, never proven, to be ended" for one in found["strays"]]
+    return [where, *([f"  {found['gpu']}"] if found["gpu"] else []), *lines]
 
 
 def look(params: dict, problems: list[str]) -> dict:
@@ -410,14 +416,16 @@ def look(params: dict, problems: list[str]) -> dict:
     ends = check_ends(params, problems) if params["launch"] else check_until(params, problems) if params["until"] else ""
     cloud = Cloud(params["region"])
     found = {"account": check_account(cloud, params), "region": cloud.region, "cloud": cloud.name(), "gpu": gpu, "ends": ends}
-    found["seats"] = existing_seats(cloud, params, problems)
+    found["seats"], strays = existing_seats(cloud, params, problems)
     found |= belongings(cloud, params) | check_launch(cloud, params, problems)
     ids = [seat["seat"] for seat in found["seats"]]
     known, where = (rostered, f"the roster {params['roster']}") if params["launch"] else (ids, f"class {params['classroom']}")
     found["wanted"] = choose(params["only"], known, where, problems)
-    found["existing"] = [seat for seat in found["seats"] if seat["seat"] in found["wanted"]]
+    wanted = [seat for seat in found["seats"] if seat["seat"] in found["wanted"]]
+    found["existing"] = [seat for seat in wanted if seat["instance_id"] not in strays]
+    found["strays"] = [seat for seat in wanted if seat["instance_id"] in strays]
     gone = [seat for seat in found["wanted"] if seat not in ids] if params["launch"] else []
-    found["missing"] = [{"seat": seat, "subnet_id": place(seat, found["subnets"])} for seat in gone]
+    found["missing"] = [{"seat": seat} for seat in gone]
     found["moved"] = moved(found, params)
     if params["launch"]:
         check_past(found, params, problems)
@@ -428,13 +436,16 @@ def look(params: dict, problems: list[str]) -> dict:
 
 def main() -> None:
     """Look, then answer with what was found or with all that is wrong."""
-    text = {name: {"type": "str"} for name in ("region", "instance_type", "image", "course")}
+    text = {name: {"type": "str"} for name in ("region", "image", "course")}
     spec = text | {
         "classroom": {"type": "str", "required": True},
         "account": {"type": "str", "default": ""},
         "only": {"type": "str", "default": ""},
         "launch": {"type": "bool", "default": True},
         "roster": {"type": "path"},
+        "instance_types": {"type": "list", "elements": "str"},
+        "spot": {"type": "bool", "default": False},
+        "class_dir": {"type": "path"},
         "stack": {"type": "path"},
         "ends": {"type": "str", "default": ""},
         "sessions": {"type": "list", "elements": "dict", "default": []},
@@ -443,7 +454,7 @@ def main() -> None:
         "allowed_cidrs": {"type": "list", "elements": "str", "default": []},
         "allow_everyone": {"type": "bool", "default": False},
     }
-    needs = [("launch", True, ("roster", "instance_type", "image", "stack", "course"))]
+    needs = [("launch", True, ("roster", "instance_types", "image", "stack", "course", "class_dir"))]
     module = AnsibleModule(argument_spec=spec, required_if=needs, supports_check_mode=True)
     if boto3 is None:
         module.fail_json(msg=missing_required_lib("boto3"))

@@ -15,7 +15,7 @@ from ansible.utils.vars import load_extra_vars
 from ansible_collections.classroom.gpu.plugins.module_utils import roster
 
 ROOT = Path(__file__).parents[6]
-SWITCHES = ("seats", "confirm", "interrupt", "reprove", "fresh_course", "ends")
+SWITCHES = ("seats", "confirm", "interrupt", "reprove", "fresh_course", "ends", "here")
 EXTEND = "ansible-playbook playbooks/extend.yml"
 CLASSROOM = re.compile(r"[a-z][a-z0-9_]{0,30}")
 REFUSED = 4
@@ -52,6 +52,8 @@ def refusal(classroom: str, subset: str | None, extra: dict, command: str, known
         return f"Only extend.yml moves the end, and needs to know until when. Type: {EXTEND} -e ends={extra.get('ends', '20:00')}"
     if "fresh_course" in extra and "seats" not in extra:
         return f"Every student's course would move aside. Type, with whose it shall be: {command} -e fresh_course=true -e seats=s01"
+    if ("here" in extra) != command.endswith("access.yml"):
+        return "Only access.yml opens the class to the network that you are in. Type: ansible-playbook playbooks/access.yml -e here=true"
     return bad_seats(extra["seats"], command) if "seats" in extra else None
 
 

@@ -1,0 +1,326 @@
+#!/usr/bin/python
+"""Launch the seats of a class that have no machine."""
+
+from __future__ import annotations
+
+DOCUMENTATION = """
+module: ec2_launch
+short_description: Launch the seats of a class that have no machine
+description:
+  - A seat is a machine with the tags C(classroom:name) and C(classroom:seat), which it, its disk and its network interface have from
+    their first moment on. One that exists is left as it is. A machine is launched by a call of its own, with a client token made of
+    class, seat and all that is asked for, so that a call whose answer was lost, or a run that was killed, is taken up and not repeated.
+  - Walks the pools, types in the order given and zones beginning with the seat's own. A pool that was found empty is left out by
+    the other seats. EC2's rate of 5 launches at once, then 2 a second, is kept.
+  - Of two machines for one seat it ends the younger, unless that is the one of the seat's proof.
+  - A seat that cannot be launched is an outcome, not a failure of the module, so that the run goes on with the others.
+options:
+  classroom: {description: Name of the class, type: str, required: true}
+  seats: {description: Ids of the seats that are to exist, type: list, elements: str, required: true}
+  pools:
+    description: Where machines may come from, the wanted type first.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      instance_type: {description: EC2 instance type, type: str, required: true}
+      zone: {description: Availability zone, type: str, required: true}
+      subnet_id: {description: Subnet in that zone, type: str, required: true}
+  image_id: {description: Image, type: str, required: true}
+  root_device: {description: Name of its root device, type: str, required: true}
+  disk_gib: {description: Size of the disk in GiB, type: int, required: true}
+  key_name: {description: Key pair, type: str, required: true}
+  group_id: {description: Security group, type: str, required: true}
+  tags: {description: "Further tags of machine, disk and network interface", type: dict, default: {}}
+  user_data: {description: "What cloud-init reads at the first boot", type: str, default: ''}
+  class_dir: {description: The class's folder with the proofs of its seats, type: path, required: true}
+  wait_minutes: {description: "How long to go on asking for seats for which AWS has no machine", type: float, default: 0}
+  timeout: {description: Seconds that a machine may take to run, type: int, default: 300}
+extends_documentation_fragment:
+  - amazon.aws.common.modules
+  - amazon.aws.region.modules
+  - amazon.aws.boto3
+author: [GPU Classroom]
+"""
+
+RETURN = """
+launched: {description: "Seats launched, each with seat, instance_id, instance_type and zone", type: list, returned: success}
+found: {description: "Seats that existed, each with seat and instance_id", type: list, returned: success}
+ended: {description: Ids of the machines that were ended because their seat had an older one, type: list, returned: success}
+missing:
+  description: Seats without a machine, each with seat, reason (capacity, quota, verification or other) and message
+  type: list
+  returned: success
+msg: {description: "Which seats are missing, why, and what to do; or how many there are", type: str, returned: success}
+"""
+
+EXAMPLES = """
+- name: Launch the seats that have no machine
+  classroom.gpu.ec2_launch:
+    classroom: physics
+    seats: [s01, s02]
+    pools:
+      - {instance_type: g4dn.xlarge, zone: us-west-2a, subnet_id: subnet-0a}
+      - {instance_type: g5.xlarge, zone: us-west-2a, subnet_id: subnet-0a}
+    image_id: ami-0a
+    root_device: /dev/sda1
+    disk_gib: 100
+    key_name: classroom-physics
+    group_id: sg-0a
+    class_dir: classes/123456789012-us-west-2/physics
+"""
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors, launch, machines
+
+try:
+    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
+
+    ERRORS = (BotoCoreError, ClientError, ResponseParserError)
+except ImportError:
+    ERRORS = ()  # AnsibleAWSModule says that it is missing
+
+# https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html: RunInstances' bucket and what it gains a second.
+BURST = 5
+RATE = 2.0
+TRIES = 8  # of one call, with pauses that double from BACKOFF seconds on, so that EC2 may be away for a minute
+BACKOFF = 0.5
+LIVES = 100  # machines of one seat that may come and go while EC2 remembers their tokens
+POLL = 5.0  # seconds between two looks at machines that start
+PAUSE = 30.0  # seconds until pools that were empty are asked again
+OPTIONS = {
+    "classroom": {"type": "str", "required": True},
+    "seats": {"type": "list", "elements": "str", "required": True},
+    "pools": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": {name: {"type": "str", "required": True} for name in launch.Pool._fields},
+    },
+    **{name: {"type": "str", "required": True} for name in ("image_id", "root_device", "key_name", "group_id")},
+    "disk_gib": {"type": "int", "required": True},
+    "tags": {"type": "dict", "default": {}},
+    "user_data": {"type": "str", "default": ""},
+    "class_dir": {"type": "path", "required": True},
+    "wait_minutes": {"type": "float", "default": 0},
+    "timeout": {"type": "int", "default": 300},
+}
+
+
+class Missing(Exception):
+    """A launch that did not happen; its argument is the launch.Refusal."""
+
+
+class Undecided(Exception):
+    """Two machines for one seat, of which a person has to end one."""
+
+
+class Pace:
+    """Lets calls pass at the rate of EC2's bucket."""
+
+    def __init__(self) -> None:
+        self.lock, self.next = threading.Lock(), 0.0
+
+    def wait(self) -> None:
+        """Return when it is the caller's turn."""
+        with self.lock:
+            now = time.monotonic()
+            self.next = max(self.next, now - BURST / RATE) + 1 / RATE
+            turn = self.next - now
+        time.sleep(max(0.0, turn))
+
+
+def persist(call: Callable[[], dict]) -> dict:
+    """Make a call until EC2 answers it."""
+    for attempt in range(TRIES):
+        try:
+            return call()
+        except ERRORS as error:
+            if attempt == TRIES - 1 or not launch.is_unanswered(error):
+                raise
+        time.sleep(BACKOFF * 2**attempt * random.uniform(0.5, 1))
+
+
+class Cloud:
+    """The calls of this module, for one class."""
+
+    def __init__(self, module: AnsibleAWSModule) -> None:
+        self.params, self.pace = module.params, Pace()
+        # The SDK itself would ask an empty pool again, since EC2 answers with HTTP 500.
+        once = {"retries": {"total_max_attempts": 1}, "max_pool_connections": BURST, "connect_timeout": 5, "read_timeout": 60}
+        self.ec2 = module.client("ec2", aws_config=once)
+
+    def machines(self) -> list[dict]:
+        """Return every machine of the class that EC2 knows, ended ones as well."""
+        only = [{"Name": "tag:classroom:name", "Values": [self.params["classroom"]]}]
+        pages = self.ec2.get_paginator("describe_instances").paginate(Filters=only)
+        return [machine for reservation in persist(pages.build_full_result)["Reservations"] for machine in reservation["Instances"]]
+
+    def end(self, instance_ids: list[str]) -> None:
+        """End machines."""
+        persist(partial(self.ec2.terminate_instances, InstanceIds=instance_ids))
+
+    def launch(self, seat: str, pool: launch.Pool) -> dict:
+        """Return the machine of a seat, launched in a pool unless this very launch was asked for before. Raises Missing."""
+        asked = launch.request(self.params, seat, pool)
+        for counter in range(LIVES):
+            try:
+                machine = persist(partial(self.run, asked | {"ClientToken": launch.token(asked, counter)}))
+            except ERRORS as error:
+                if aws_errors.code(error) != launch.USED:
+                    raise Missing(launch.refusal(error, self.ec2.meta.endpoint_url)) from error
+                continue  # that machine came and went
+            if machine["State"]["Name"] not in launch.GONE:
+                return machine
+        raise Missing(launch.Refusal("other", "seat", f"It was launched and ended {LIVES} times in a day."))
+
+    def run(self, asked: dict) -> dict:
+        """Launch one machine, when it is its turn."""
+        self.pace.wait()
+        return self.ec2.run_instances(**asked)["Instances"][0]
+
+
+class Class:
+    """The seats of a class on their way to a machine each. `met` holds what this wave met in each pool."""
+
+    def __init__(self, cloud: Cloud, params: dict) -> None:
+        self.cloud, self.params = cloud, params
+        self.pools = [launch.Pool(**pool) for pool in params["pools"]]
+        self.known = machines.by_seat(cloud.machines(), params["classroom"])
+        self.found = {seat: self.known[seat][0] for seat in params["seats"] if seat in self.known}
+        self.met: dict[launch.Pool, launch.Refusal] = {}
+        self.launched: dict[str, dict] = {}
+        self.missing: dict[str, dict] = {}
+
+    def absent(self) -> list[str]:
+        """Return the seats that have no machine."""
+        return [seat for seat in self.params["seats"] if seat not in self.known]
+
+    def twins(self) -> list[str]:
+        """Return the machines to end, each the younger of two for one seat. Raises Undecided."""
+        ending = []
+        for seat in self.found:
+            younger = machines.strays(self.known[seat], machines.proven(self.params["class_dir"], seat))
+            if younger is None:
+                raise Undecided(machines.choose(seat, self.known[seat]))
+            ending += younger
+        return ending
+
+    def fill(self) -> None:
+        """Launch what is absent, in waves until there are machines for all or the time is over, and wait until what starts runs."""
+        seats, until = self.absent(), time.monotonic() + 60 * self.params["wait_minutes"]
+        self.settle({seat: machine for seat, machine in self.found.items() if machine["State"]["Name"] == "pending"})
+        while seats:
+            self.met.clear()
+            with ThreadPoolExecutor(BURST) as workers:
+                list(workers.map(self.place, seats))
+            self.settle({seat: self.launched[seat] for seat in seats if seat in self.launched})
+            seats = [seat for seat in seats if self.missing.get(seat, {}).get("reason") in launch.WAITING_MENDS]
+            left = until - time.monotonic()
+            if left <= 0:
+                break
+            time.sleep(min(PAUSE, left) if seats else 0)
+
+    def place(self, seat: str) -> None:
+        """Walk the pools, and note the seat's machine or what was met."""
+        for pool in launch.order(seat, self.pools):
+            if pool in self.met:
+                continue
+            try:
+                self.launched[seat] = self.cloud.launch(seat, pool)
+                self.missing.pop(seat, None)
+                return
+            except Missing as missing:
+                refusal = missing.args[0]
+                if refusal.closes == "seat":
+                    self.missing[seat] = launch.told([(pool, refusal)])
+                    return
+                self.met |= dict.fromkeys(launch.closed_by(refusal, pool, self.pools), refusal)
+        self.missing[seat] = launch.told((pool, self.met[pool]) for pool in self.pools)
+
+    def settle(self, starting: dict[str, dict]) -> None:
+        """Wait until machines run; a just-launched one may be missing from EC2's list at first."""
+        until = time.monotonic() + self.params["timeout"]
+        while starting and (starting := self.look(starting)):
+            if time.monotonic() > until:
+                for seat, machine in starting.items():
+                    late = f"Its machine {machine['InstanceId']} does not run after {self.params['timeout']} seconds."
+                    self.lose(seat, machine, launch.Refusal("other", "seat", late))
+                return
+            time.sleep(POLL)
+
+    def look(self, starting: dict[str, dict]) -> dict[str, dict]:
+        """Return the machines that are still starting; one that ended is no seat."""
+        seen = {machine["InstanceId"]: machine for machine in self.cloud.machines()}
+        now = {seat: seen.get(machine["InstanceId"]) for seat, machine in starting.items()}
+        for seat, machine in now.items():
+            if machine and machine["State"]["Name"] in launch.GONE:
+                self.lose(seat, machine, launch.of_death(machine))
+        return {seat: starting[seat] for seat, machine in now.items() if not machine or machine["State"]["Name"] == "pending"}
+
+    def lose(self, seat: str, machine: dict, why: launch.Refusal) -> None:
+        """Count a seat as missing whose machine did not come to run."""
+        for seats in (self.found, self.launched):
+            seats.pop(seat, None)
+        pool = launch.Pool(machine["InstanceType"], machine["Placement"]["AvailabilityZone"], machine.get("SubnetId", ""))
+        self.missing[seat] = launch.told([(pool, why)])
+
+
+def described(seats: dict[str, dict]) -> list[dict]:
+    """Return seats and their machines as the module tells them."""
+    return [
+        {
+            "seat": seat,
+            "instance_id": machine["InstanceId"],
+            "instance_type": machine["InstanceType"],
+            "zone": machine["Placement"]["AvailabilityZone"],
+        }
+        for seat, machine in sorted(seats.items())
+    ]
+
+
+def run(cloud: Cloud, params: dict, check: bool) -> dict:
+    """Look, end what is there twice, launch what is missing; in check mode only look."""
+    seats = Class(cloud, params)
+    ending = seats.twins()
+    if check:
+        launched = [{"seat": seat} for seat in seats.absent()]
+    else:
+        if ending:
+            cloud.end(ending)
+        seats.fill()
+        launched = described(seats.launched)
+    missing = [{"seat": seat} | why for seat, why in sorted(seats.missing.items())]
+    outcome = {"launched": launched, "found": described(seats.found), "ended": ending, "missing": missing}
+    return outcome | {"changed": bool(ending or launched)}
+
+
+def message(done: dict, check: bool) -> str:
+    """Say what is missing, or what was done."""
+    new = ", ".join(one["seat"] for one in done["launched"])
+    return launch.summary(done["missing"]) or (f"{'Would launch' if check else 'Launched'} {new}." if new else "Every seat has a machine.")
+
+
+def main() -> None:
+    """Launch. What EC2 refuses for single seats is told; what stops everything fails in an organiser's words."""
+    module = AnsibleAWSModule(argument_spec=OPTIONS, supports_check_mode=True)
+    cloud = Cloud(module)
+    try:
+        done = run(cloud, module.params, module.check_mode)
+    except ERRORS as error:
+        module.fail_json(msg=aws_errors.explain(error, cloud.ec2.meta.endpoint_url))
+    except Undecided as undecided:
+        module.fail_json(msg=str(undecided))
+    module.exit_json(msg=message(done, module.check_mode), **done)
+
+
+if __name__ == "__main__":
+    main()
