@@ -7,7 +7,6 @@ with the fault gone, completes.
 from __future__ import annotations
 
 import base64
-import io
 import json
 import os
 import signal
@@ -18,10 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.testing import patch_module_args
 from ansible_collections.classroom.gpu.plugins.module_utils import ec2_calls, launch, machines
 from ansible_collections.classroom.gpu.plugins.modules import ec2_launch
-from test_rehearsal_scarcity import SIZE, ZONES, Cloud, rehearsal
+from test_rehearsal_scarcity import SIZE, ZONES, Cloud, rehearsal, running_module
 
 from rehearsal import state
 
@@ -70,15 +68,9 @@ class Class:
 
     def run(self, check: bool = False, once: bool = True, **options) -> dict:
         """Run the module and return what it says. once: no seat may have two machines afterwards."""
-        answer, begin = io.StringIO(), time.monotonic()
-        stdout, sys.stdout = sys.stdout, answer
-        try:
-            with patch_module_args({**self.options, **options, "_ansible_check_mode": check}), pytest.raises(SystemExit):
-                ec2_launch.main()
-        finally:
-            sys.stdout = stdout
+        begin = time.monotonic()
+        done = running_module(ec2_launch, {**self.options, **options, "_ansible_check_mode": check})
         self.seconds, self.calls = time.monotonic() - begin, self.control("Calls")
-        done = json.loads(answer.getvalue())
         self.hold()
         assert len(self.seats()) == len(self.alive()) or not once
         return done

@@ -12,9 +12,9 @@ short_description: The default output, with refusals in one sentence and the pla
 extends_documentation_fragment: [default_callback, result_format_callback]
 """
 
-PREFLIGHT, LAUNCH = "classroom.gpu.ec2_preflight", "classroom.gpu.ec2_launch"
+EC2 = "classroom.gpu.ec2_"
 # Tasks that fail with a sentence: ours, written for the organiser, and EC2's own. Everything else fails with all that Ansible knows.
-SENTENCES = (PREFLIGHT, LAUNCH, "classroom.gpu.apt_set", "ansible.builtin.assert", "ansible.builtin.fail", "amazon.aws.")
+SENTENCES = (EC2, "classroom.gpu.grow_root", "classroom.gpu.apt_set", "ansible.builtin.assert", "ansible.builtin.fail", "amazon.aws.")
 
 
 class CallbackModule(default.CallbackModule):
@@ -48,11 +48,11 @@ class CallbackModule(default.CallbackModule):
             self._display.display(f"{prefix}: {line}", color=constants.COLOR_ERROR)
 
     def v2_runner_on_ok(self, result) -> None:
-        """Print the plan that the pre-flight check found, and which seats could not be launched."""
+        """Print the plan of a module that looks at EC2 or changes something there, and which seats did not come to what is wanted."""
         super().v2_runner_on_ok(result)
-        if result.task.resolved_action == PREFLIGHT:
-            for line in result.result["plan"]:
-                self._display.display(f"  {line}", color=constants.COLOR_HIGHLIGHT)
-        if result.task.resolved_action == LAUNCH and result.result["missing"]:
-            for line in result.result["msg"].splitlines():
-                self._display.display(f"  {line}", color=constants.COLOR_ERROR)
+        if not str(result.task.resolved_action).startswith(EC2):
+            return
+        for line in result.result.get("plan", ()):
+            self._display.display(f"  {line}", color=constants.COLOR_HIGHLIGHT)
+        for line in result.result["msg"].splitlines() if result.result.get("missing") and "msg" in result.result else ():
+            self._display.display(f"  {line}", color=constants.COLOR_ERROR)
