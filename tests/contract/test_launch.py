@@ -58,7 +58,7 @@ class Organiser:
 
     def machines(self) -> list[tuple[str, str]]:
         """Return the machines that run, each with its seat."""
-        only = [{"Name": "instance-state-name", "Values": ["pending", "running"]}]
+        only = [{"Name": "instance-state-name", "Values": ["pending", "running"]}, {"Name": "tag:classroom:name", "Values": ["scarce"]}]
         found = [one for group in self.ec2.describe_instances(Filters=only)["Reservations"] for one in group["Instances"]]
         return sorted((tag["Value"], one["InstanceId"]) for one in found for tag in one["Tags"] if tag["Key"] == "classroom:seat")
 
@@ -68,10 +68,14 @@ class Organiser:
         assert len(dict(found)) == len(found)
         return dict(found)
 
-    def add(self, seat: str) -> str:
+    def see(self, instance_id: str) -> dict:
+        """Return a machine as EC2 describes it."""
+        return self.ec2.describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"][0]
+
+    def add(self, seat: str, classroom: str = "scarce") -> str:
         """Launch a machine for a seat at the console, and return its id."""
         image = self.ec2.describe_instances()["Reservations"][0]["Instances"][0]["ImageId"]
-        labels = [{"Key": "classroom:name", "Value": "scarce"}, {"Key": "classroom:seat", "Value": seat}]
+        labels = [{"Key": "classroom:name", "Value": classroom}, {"Key": "classroom:seat", "Value": seat}]
         tags = [{"ResourceType": "instance", "Tags": labels}]
         (made,) = self.ec2.run_instances(ImageId=image, InstanceType="t3.large", MinCount=1, MaxCount=1, TagSpecifications=tags)[
             "Instances"

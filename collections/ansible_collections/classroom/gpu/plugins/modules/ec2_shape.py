@@ -140,7 +140,7 @@ class Disks(Seats):
         # By a filter: asked by its id, a disk that never changed is an error.
         only = [{"Name": "volume-id", "Values": list(size)}]
         last = self.ask("describe_volumes_modifications", Filters=only)["VolumesModifications"] if size else []
-        self.growing = {one["VolumeId"]: one["TargetSize"] for one in last if one["ModificationState"] == "modifying"}
+        self.growing = {one["VolumeId"]: one.get("TargetSize") for one in last if one["ModificationState"] != "failed"}
 
     @staticmethod
     def root(machine: dict) -> str:

@@ -92,10 +92,11 @@ def run(module: AnsibleModule) -> dict:
     disk, number = place(device)
     wait_for(disk, module.params["disk_gib"], module.params["timeout"])
     changed = bool(number) and grow_partition(module, disk, number)
-    if not module.check_mode:
-        module.run_command([part.format(device=device, path=path) for part in GROW[kind]], check_rc=True, environ_update=ENGLISH)
-    changed = changed or size_of(path) != before
-    return {"changed": changed, "msg": f"{path} had {before / GIB:.1f} GiB, and has {size_of(path) / GIB:.1f} GiB."}
+    if module.check_mode:
+        return {"changed": changed, "msg": f"{path} has {before / GIB:.1f} GiB{', and would have more' if changed else ''}."}
+    module.run_command([part.format(device=device, path=path) for part in GROW[kind]], check_rc=True, environ_update=ENGLISH)
+    after = size_of(path)
+    return {"changed": changed or after != before, "msg": f"{path} had {before / GIB:.1f} GiB, and has {after / GIB:.1f} GiB."}
 
 
 def main() -> None:
