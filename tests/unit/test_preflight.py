@@ -96,6 +96,16 @@ def test_stack_digest_follows_names_and_contents(tmp_path) -> None:
     assert len({first, second, filters.stack_digest(str(tmp_path))}) == 3
 
 
+PROOF = {
+    "proven": True,
+    "reused": False,
+    "seconds": 3.21,
+    "url": "https://192.0.2.7:8888/",
+    "checks": [{"name": "log-in", "found": "it is"}, {"name": "a.ipynb", "found": "it is"}],
+}
+AGAIN = "ansible-playbook site.yml -e seats=s01"
+
+
 @pytest.mark.parametrize(
     ("proof", "trouble", "check", "rest"),
     [
