@@ -3,97 +3,89 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from test_launch import FOLDER, Organiser
-from test_launch import organiser as _organiser
+from organiser import CLASSROOM, SIZE, Organiser, organised
 
 pytestmark = pytest.mark.slow  # some twenty playbook runs
-organiser = _organiser
-KIND = "t3.large"
 
 
 @pytest.fixture
-def class_of_two(organiser: Organiser) -> Organiser:
-    """Seats s01 and s02 run, beside a class other with a seat s01."""
-    assert organiser.run("playbooks/provision.yml")[0] == 0
-    organiser.both = organiser.seats()
-    organiser.other = organiser.add("s01", "other")
-    organiser.before = organiser.see(organiser.other)
-    return organiser
+def organiser(tmp_path: Path) -> Iterator[Organiser]:
+    """Somebody whose seats s01 and s02 run."""
+    with organised(tmp_path) as somebody:
+        status, said = somebody.run("playbooks/provision.yml")
+        assert status == 0 and set(somebody.seats()) == {"s01", "s02"}, said
+        yield somebody
 
 
-def holds(organiser: Organiser) -> None:
-    """Check that the other class is as it was."""
-    assert organiser.see(organiser.other) == organiser.before
+def see(organiser: Organiser, seat: str) -> dict:
+    """Return a seat's machine as EC2 describes it."""
+    name = organiser.seats("running", "stopped")[seat]
+    return organiser.ec2.describe_instances(InstanceIds=[name])["Reservations"][0]["Instances"][0]
 
 
-def states(organiser: Organiser) -> dict[str, str]:
-    return {seat: organiser.see(name)["State"]["Name"] for seat, name in organiser.both.items()}
-
-
-def test_a_class_is_stopped_for_the_night_and_starts_as_far_as_there_is_room(class_of_two: Organiser) -> None:
-    organiser = class_of_two
+def test_a_class_is_stopped_for_the_night_and_starts_as_far_as_there_is_room(organiser: Organiser) -> None:
+    both = organiser.seats()
     status, said = organiser.run("playbooks/stop.yml", "-e", "confirm=false")
-    assert status == 2 and states(organiser) == dict.fromkeys(organiser.both, "running")
-    assert f"  Stopping s01, s02 saves $0.18 an hour (2 {KIND} at $0.083, 2 public addresses at $0.005)." in said
+    assert status == 2 and organiser.seats() == both
+    assert f"  Stopping s01, s02 saves $0.18 an hour (2 {SIZE} at $0.083, 2 public addresses at $0.005)." in said
     assert "the variables of open notebooks" in said and "go on to cost $16.00 a month" in said
     assert "Nothing was done. To go on without being asked, type: ansible-playbook playbooks/stop.yml -e confirm=true" in said
-
     status, said = organiser.run("playbooks/stop.yml", "-e", "seats=s02")
-    assert status == 0 and states(organiser) == {"s01": "running", "s02": "stopped"}, said
+    assert status == 0 and set(organiser.seats()) == {"s01"} and set(organiser.seats("stopped")) == {"s02"}, said
     status, said = organiser.run("playbooks/stop.yml")
-    assert status == 0 and states(organiser) == dict.fromkeys(organiser.both, "stopped")
-    assert "Stopping s01 saves" in said
+    assert status == 0 and organiser.seats("stopped") == both and "Stopping s01 saves" in said
 
     # Nothing is free: said at once, with status 2, and nothing is launched in place of what holds work.
     organiser.control("Capacity", types="*", zones="*", room=0)
     status, said = organiser.run("playbooks/start.yml")
-    assert status == 2 and "Not started: " in said and f"AWS has no {KIND} free in us-west-2" in said
+    assert status == 2 and "Not started: " in said and f"AWS has no {SIZE} free in us-west-2" in said
     assert "playbooks/resize.yml -e seats=s0" in said and "s01   -        NOT PROVEN: not started: AWS has no" in said
-    assert states(organiser) == dict.fromkeys(organiser.both, "stopped") and organiser.seats() == {}
+    assert organiser.seats("stopped") == both and organiser.seats() == {}
 
-    # There is room for one.
-    zone = organiser.see(organiser.both["s01"])["Placement"]["AvailabilityZone"]
-    organiser.control("Capacity", types=KIND, zones=zone, room=1 + (organiser.before["Placement"]["AvailabilityZone"] == zone))
-    assert organiser.run("playbooks/provision.yml")[0] == 2 and "s01" in organiser.seats()
+    # There is room for one, beside the neighbour's.
+    zone = see(organiser, "s01")["Placement"]["AvailabilityZone"]
+    beside = organiser.neighbour["machines"][0]["Placement"]["AvailabilityZone"] == zone
+    organiser.control("Capacity", types=SIZE, zones=zone, room=1 + beside)
+    assert organiser.run("playbooks/provision.yml")[0] == 2 and len(organiser.seats()) == 1
     organiser.control("Capacity", clear=True)
     status, said = organiser.run("playbooks/provision.yml")
-    assert status == 0 and organiser.seats() == organiser.both
-    holds(organiser)
+    assert status == 0 and organiser.seats() == both, said
 
 
-def test_one_seat_for_a_month(class_of_two: Organiser) -> None:
-    organiser = class_of_two
-    mine = organiser.both["s01"]
-    shown = subprocess.run(["ssh", "-G", "-F", FOLDER / "ssh_config", "s01"], capture_output=True, text=True, check=True).stdout
-    for line in (f"hostname {organiser.see(mine)['PublicIpAddress']}", f"hostkeyalias {mine}", "user ubuntu", "identitiesonly yes"):
-        assert f"{line}\n" in shown
-    assert f"userknownhostsfile {FOLDER}/known_hosts\n" in shown and "stricthostkeychecking accept-new\n" in shown
-    assert "Host scarce-s01 s01" in (FOLDER / "ssh_config").read_text()
+def reached(organiser: Organiser, alias: str) -> set[str]:
+    """Return what ssh would do for an alias, by its own account."""
+    command = ["ssh", "-G", "-F", organiser.folder / "ssh_config", alias]
+    return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines())
+
+
+def test_one_seat_for_a_month(organiser: Organiser) -> None:
+    both, before = organiser.seats(), see(organiser, "s01")
+    shown = {f"hostname {before['PublicIpAddress']}", f"hostkeyalias {both['s01']}", "user ubuntu", "identitiesonly yes"}
+    shown |= {f"userknownhostsfile {organiser.folder}/known_hosts", "stricthostkeychecking accept-new"}
+    assert shown <= reached(organiser, "s01") and shown <= reached(organiser, f"{CLASSROOM}-s01")
 
     resize = ("playbooks/resize.yml", "-e", "seats=s01", "-e", "instance_type=t3.xlarge")
-    status, said = organiser.run(*resize, "--check")
-    assert status == 0 and organiser.see(mine)["InstanceType"] == KIND and states(organiser)["s01"] == "running"
+    assert organiser.run(*resize, "--check")[0] == 0 and see(organiser, "s01") == before
     status, said = organiser.run(*resize, "-e", "confirm=false")
     assert status == 2 and "s01: t3.xlarge at $0.166 an hour while it runs, instead of t3.large at $0.083 an hour" in said
-    assert organiser.see(mine)["InstanceType"] == KIND and states(organiser)["s01"] == "running"
+    assert see(organiser, "s01") == before
     status, said = organiser.run(*resize)
     assert status == 0 and "To start: ansible-playbook playbooks/start.yml -e seats=s01" in said, said
-    assert organiser.see(mine)["InstanceType"] == "t3.xlarge" and states(organiser) == {"s01": "stopped", "s02": "running"}
+    assert see(organiser, "s01")["InstanceType"] == "t3.xlarge" and set(organiser.seats("stopped")) == {"s01"}
     assert "changed=0" in organiser.run(*resize)[1]
-
     status, said = organiser.run("playbooks/resize.yml", "-e", "seats=s01", "-e", "instance_type=t3.xlrage")
     assert status == 2 and "localhost: us-west-2 offers no instance type t3.xlrage." in said
 
-    # The next run neither complains nor changes it back.
+    # The next run neither complains nor changes it back, and one that finds nothing to do changes nothing.
     assert organiser.run("playbooks/provision.yml")[0] == 0
     status, said = organiser.run("playbooks/provision.yml")
     assert status == 0 and "changed=0" in said and "s01: running, t3.xlarge" in said
-    assert organiser.see(mine)["InstanceType"] == "t3.xlarge" and organiser.seats() == organiser.both
-    assert f"hostname {organiser.see(mine)['PublicIpAddress']}\n" in subprocess.run(
-        ["ssh", "-G", "-F", FOLDER / "ssh_config", "scarce-s01"], capture_output=True, text=True, check=True
-    ).stdout  # fmt: skip
+    assert see(organiser, "s01")["InstanceType"] == "t3.xlarge" and organiser.seats() == both
+    assert f"hostname {see(organiser, 's01')['PublicIpAddress']}" in reached(organiser, "s01")
 
     # The disk of a seat at rest: nothing can log in to these.
     assert organiser.run("playbooks/stop.yml", "-e", "seats=s01")[0] == 0
@@ -101,4 +93,3 @@ def test_one_seat_for_a_month(class_of_two: Organiser) -> None:
     assert status == 0 and "s01: 150 GiB of disk at $12.00 a month, instead of 100 GiB at $8.00, and never less again" in said, said
     status, said = organiser.run("playbooks/grow.yml", "-e", "seats=s01", "-e", "gib=120")
     assert status == 2 and "localhost: The disk of s01 has 150 GiB, and AWS makes none smaller" in said
-    holds(organiser)
