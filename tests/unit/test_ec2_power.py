@@ -171,17 +171,15 @@ ROWS: dict[str, tuple[list[tuple[str, dict]], dict, dict[str, str] | int, str]] 
 }
 
 
-RARE = (
-    "HTTP 503",
-    "a code that nobody knows",
-    "a reply lost while it boots",
-    "a start that comes to nothing for want of capacity",
-    "throttling of all calls",
-    "verification",
-)
+FAST = ("no capacity in one zone", "room for some of a zone", "every reply lost", "a start that comes to nothing")
 
 
-@pytest.mark.parametrize("row", [pytest.param(row, marks=pytest.mark.slow if row in RARE else ()) for row in ROWS])
+def rows(table: dict, fast: tuple[str, ...]) -> list:
+    """Return the names of a table's rows, most of them for `make test-all`."""
+    return [pytest.param(row, marks=() if row in fast else pytest.mark.slow) for row in table]
+
+
+@pytest.mark.parametrize("row", rows(ROWS, FAST))
 def test_a_fault_at_a_start(physics: Class, row: str) -> None:
     faults, options, missing, words = ROWS[row]
     physics.stopped()
@@ -197,6 +195,7 @@ def test_a_fault_at_a_start(physics: Class, row: str) -> None:
     physics.complete()
 
 
+@pytest.mark.slow
 def test_an_empty_pool_is_said_at_once_whatever_the_size_of_the_class(physics: Class, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the account's own rate, too."""
     monkeypatch.setattr(ec2_calls, "RATE", 2.0)
@@ -238,7 +237,7 @@ STOPS: dict[str, tuple[Callable[[Class], object], int, str]] = {
 }
 
 
-@pytest.mark.parametrize("row", STOPS)
+@pytest.mark.parametrize("row", rows(STOPS, ("reply lost", "a seat that was ended by hand")))
 def test_a_fault_at_a_stop(physics: Class, row: str) -> None:
     act, missing, words = STOPS[row]
     act(physics)
@@ -268,7 +267,9 @@ def test_a_machine_that_is_ended_while_the_others_start_keeps_none_of_them(physi
     assert physics.states() == dict.fromkeys(SEATS, "running") | {"s03": "terminated"}
 
 
-@pytest.mark.parametrize(("wanted", "action"), [("running", "StartInstances"), ("stopped", "StopInstances")])
+@pytest.mark.parametrize(
+    ("wanted", "action"), [("running", "StartInstances"), pytest.param("stopped", "StopInstances", marks=pytest.mark.slow)]
+)
 def test_a_run_that_is_killed_is_taken_up(physics: Class, wanted: str, action: str) -> None:
     if wanted == "running":
         physics.stopped()
@@ -282,6 +283,7 @@ def test_a_run_that_is_killed_is_taken_up(physics: Class, wanted: str, action: s
     physics.complete(wanted)
 
 
+@pytest.mark.slow
 def test_a_machine_on_its_way_elsewhere_is_waited_for(physics: Class) -> None:
     physics.control("AddFault", action="Boot", delay=1.0)
     physics.ids["s05"] = physics.launch("physics", "s05", A)
@@ -289,6 +291,7 @@ def test_a_machine_on_its_way_elsewhere_is_waited_for(physics: Class) -> None:
     assert physics.run(seats=["s05"], state="stopped")["moved"] == ["s05"] and physics.states()["s05"] == "stopped"
 
 
+@pytest.mark.slow
 def test_of_two_machines_for_one_seat_one_is_started_and_both_are_stopped(physics: Class) -> None:
     time.sleep(1.1)  # EC2's times are whole seconds
     twin = physics.launch("physics", "s01", A)
@@ -316,6 +319,7 @@ def test_what_a_seat_is_to_have_is_brought_about_by_few_calls_and_once(physics: 
     assert physics.run(**wanted)["equipped"] == ["s02"]
 
 
+@pytest.mark.slow
 def test_tags_alone_leave_a_machine_as_it_is(physics: Class) -> None:
     physics.stopped("s02")
     done = physics.run(state=None, tags={"classroom:ends": "never"})
@@ -335,6 +339,7 @@ def test_check_mode_says_what_stopping_saves_and_changes_nothing(physics: Class)
     assert physics.run(state="stopped", _ansible_check_mode=True)["plan"] == []
 
 
+@pytest.mark.slow
 def test_ending_leaves_nothing_of_the_class(physics: Class) -> None:
     physics.stopped("s02")
     assert physics.run(state="terminated")["moved"] == SEATS

@@ -96,11 +96,11 @@ def test_the_price_before_and_after_is_told_and_check_mode_changes_nothing(physi
 @pytest.mark.parametrize(
     ("kind", "stack", "words"),
     [
-        ("g5.xlrge", "minimal", "us-west-2 offers no instance type g5.xlrge."),
+        pytest.param("g5.xlrge", "minimal", "us-west-2 offers no instance type g5.xlrge.", marks=pytest.mark.slow),
         ("g7e.2xlarge", "tensorflow-2026", "- compute capability 12.0 of g7e.2xlarge"),
-        ("g5g.xlarge", "minimal", "s01 is built for x86_64, which g5g.xlarge is not: it is arm64."),
+        pytest.param("g5g.xlarge", "minimal", "s01 is built for x86_64, which g5g.xlarge is not: it is arm64.", marks=pytest.mark.slow),
         (LARGER, "minimal", "s01 is running: `ansible-playbook playbooks/stop.yml -e seats=s01` first."),
-        (LARGER, "none", "Stack none has no stack.yml that could be judged"),
+        pytest.param(LARGER, "none", "Stack none has no stack.yml that could be judged", marks=pytest.mark.slow),
     ],
 )
 def test_what_does_not_suit_is_refused_before_anything_changes(physics: Class, kind: str, stack: str, words: str) -> None:
@@ -111,6 +111,7 @@ def test_what_does_not_suit_is_refused_before_anything_changes(physics: Class, k
     assert physics.cloud.see(physics.mine)["InstanceType"] == SIZE and "ec2:ModifyInstanceAttribute" not in physics.calls
 
 
+@pytest.mark.slow
 def test_a_type_that_the_seats_zone_lacks_is_refused_with_the_zones_that_have_it(physics: Class) -> None:
     physics.ec2.stop_instances(InstanceIds=[physics.mine])
     offered = physics.ec2.describe_instance_type_offerings(LocationType="availability-zone")["InstanceTypeOfferings"]
@@ -121,6 +122,7 @@ def test_a_type_that_the_seats_zone_lacks_is_refused_with_the_zones_that_have_it
     assert f"s01 is in {ZONES[0]} with its disk, where there is no {kind}: only in us-west-2" in physics.retype(kind, "minimal")["msg"]
 
 
+@pytest.mark.slow
 def test_a_seat_that_nobody_knows(physics: Class) -> None:
     assert "Class physics has no machine for s09: " in physics.run(seats=["s09"], disk_gib=30)["msg"]
 
@@ -143,7 +145,13 @@ def test_a_disk_never_shrinks(physics: Class) -> None:
 
 @pytest.mark.parametrize(
     "fault",
-    [{"lost_reply": True}, {"lost_reply": True, "count": 3}, {"code": "Throttled", "count": 4}, {"code": "InternalError", "count": 2}],
+    [
+        {"lost_reply": True},
+        *(
+            pytest.param(fault, marks=pytest.mark.slow)
+            for fault in ({"lost_reply": True, "count": 3}, {"code": "Throttled", "count": 4}, {"code": "InternalError", "count": 2})
+        ),
+    ],
 )
 def test_a_disk_grows_once_although_answers_are_lost(physics: Class, fault: dict) -> None:
     physics.control("AddFault", action="ModifyVolume", **fault)
@@ -160,6 +168,7 @@ def test_a_run_that_was_killed_after_it_asked_is_taken_up(physics: Class) -> Non
     assert "ec2:ModifyVolume" not in physics.calls
 
 
+@pytest.mark.slow
 def test_aws_own_pace_of_changes_is_explained(physics: Class) -> None:
     physics.run(disk_gib=30)
     said = physics.run(disk_gib=40)["msg"]

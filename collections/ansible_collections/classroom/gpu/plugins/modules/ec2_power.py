@@ -169,17 +169,19 @@ class Seats:
 
     def divide(self, batch: list[dict], found: launch.Refusal) -> None:
         """Note what one machine was refused, and what that closes; ask for the halves of several."""
-        if found.closes == "account" or len(batch) == 1:
+        alone = len(batch) == 1
+        if found.closes == "seat":  # some may be on their way: by a call whose answer was lost, or by somebody else's
+            self.look()
+            now = [self.machines[machine["InstanceId"]] for machine in batch]
+            batch = [machine for machine in now if machine["State"]["Name"] in self.goal.ready]
+        if batch and (alone or found.closes == "account"):
             if key := power.closes(batch[0], found):
                 self.met[key] = found
             self.refused |= {machine["InstanceId"]: found for machine in batch}
-            return
-        if found.closes == "seat":  # a start whose answer was lost was carried out: some are on their way
-            self.look()
-            batch = [now for machine in batch if (now := self.machines[machine["InstanceId"]])["State"]["Name"] in self.goal.ready]
-        middle = (len(batch) + 1) // 2
-        for half in (batch[:middle], batch[middle:]):
-            self.ask(half)
+        elif batch:
+            middle = (len(batch) + 1) // 2
+            self.ask(batch[:middle])
+            self.ask(batch[middle:])
 
     def call(self, instance_ids: list[str]) -> dict:
         """Make one call of the goal's, when it is its turn."""
