@@ -44,15 +44,19 @@ class CallbackModule(default.CallbackModule):
         """Print the message of a failure below the name of its task."""
         if self._last_task_banner != result.task._uuid:
             self._print_task_banner(result.task)
+        self.show_plan(result)
         for line in str(result.result.get("msg", "")).splitlines():
             self._display.display(f"{prefix}: {line}", color=constants.COLOR_ERROR)
 
     def v2_runner_on_ok(self, result) -> None:
         """Print the plan that the pre-flight check found, and which seats could not be launched."""
         super().v2_runner_on_ok(result)
-        if result.task.resolved_action == PREFLIGHT:
-            for line in result.result["plan"]:
-                self._display.display(f"  {line}", color=constants.COLOR_HIGHLIGHT)
+        self.show_plan(result)
         if result.task.resolved_action == LAUNCH and result.result["missing"]:
             for line in result.result["msg"].splitlines():
                 self._display.display(f"  {line}", color=constants.COLOR_ERROR)
+
+    def show_plan(self, result) -> None:
+        """Print what the pre-flight check found; where something is in the way, a page is told nevertheless."""
+        for line in result.result.get("plan", []) if result.task.resolved_action == PREFLIGHT else []:
+            self._display.display(f"  {line}", color=constants.COLOR_HIGHLIGHT)
