@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from functools import cached_property
 from urllib.parse import urlsplit
 
 from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors
+from ansible_collections.classroom.gpu.plugins.module_utils.class_settings import guess
 
 try:
     import boto3
@@ -35,12 +35,6 @@ class Refusal(Exception):
 
 class Denied(Refusal):
     """A question that these credentials may not ask."""
-
-
-def guess(word: str, known: list[str]) -> str:
-    """Return ` Did you mean x?` or nothing."""
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f" Did you mean {near[0]}?" if near else ""
 
 
 class Cloud:

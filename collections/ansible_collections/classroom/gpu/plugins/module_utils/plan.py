@@ -31,26 +31,20 @@ def price(found: dict, params: dict) -> list[str]:
     """Say what the wanted seats cost."""
     told, count = found["cost"], len(found["wanted"])
     lines = [f"Cost of {count} seats: about ${told['hour']:.2f} an hour while they run, ${told['stopped']:.3f} while they are stopped"]
-    if params["page"]:
-        of_class = f", ${told['sessions']:.2f} for the {len(params['sessions'])} classroom_sessions" if "sessions" in told else ""
-        lines[0] += f"; ${told['day']:.2f} a day{of_class}"
-        lines += [
-            f"  with a public address for each, ${prices.ADDRESS_HOUR:.3f} an hour, and {found['disk_gib']} GiB of disk, {disk(found)} a month"
-        ]
-        lines += others(found, params)
+    lines += details(found, params) if params["page"] else []
     lines += [f"  without the price of {kind}, which is not known here: aws.amazon.com/ec2/pricing/on-demand" for kind in told["unknown"]]
     return [*lines, f"  {prices.caveat(found['region'] or prices.REGIONS[0])}"]
 
 
-def disk(found: dict) -> str:
-    """Return what a seat's disk costs a month."""
-    return f"${found['disk_gib'] * prices.DISK_GIB_MONTH:.2f}"
-
-
-def others(found: dict, params: dict) -> list[str]:
-    """Say what a further type costs, where AWS has no more of the first."""
-    known = [(kind, prices.machine(kind)) for kind in params["instance_types"]]
-    return [f"  a {kind} is ${dollars:.3f} an hour, without disk and address" for kind, dollars in known if dollars is not None]
+def details(found: dict, params: dict) -> list[str]:
+    """Say what the costs are made of, and what they are for a day and for the class's hours."""
+    told, month = found["cost"], found["disk_gib"] * prices.DISK_GIB_MONTH
+    kinds = [f"{kind} ${dollars:.3f}" for kind in params["instance_types"] if (dollars := prices.machine(kind)) is not None]
+    lines = [f"  ${told['day']:.2f} for a day of 24 hours"]
+    if "sessions" in told:
+        lines.append(f"  ${told['sessions']:.2f} for classroom_sessions, stopped in between")
+    parts = [*kinds, f"public address ${prices.ADDRESS_HOUR:.3f} an hour; disk of {found['disk_gib']} GiB ${month:.2f} a month"]
+    return [*lines, f"  of that each seat: {', '.join(parts)}"]
 
 
 def ending(seat: dict, found: dict, zone: str) -> str:
@@ -95,7 +89,7 @@ def counted(found: dict) -> str:
     there = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
     gone = ", ".join(one["seat"] for one in found["missing"])
     come = [f"{len(found['missing'])} to be launched ({gone})"] if gone else []
-    return f"Seats: {len(found['wanted'])} wanted: {', '.join(there + come) or 'none'}"
+    return f"Seats: {len(found['wanted'])} wanted, {', '.join(there + come) or 'none'}"
 
 
 def arithmetic(found: dict) -> list[str]:
