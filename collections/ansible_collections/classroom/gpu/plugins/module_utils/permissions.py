@@ -20,8 +20,8 @@ def policy(text: str) -> dict:
 
 
 def actions(statements: dict) -> list[str]:
-    """Return every action of a policy."""
-    return [action for statement in statements["Statement"] for action in statement["Action"]]
+    """Return every action of a policy, each once."""
+    return list(dict.fromkeys(action for statement in statements["Statement"] for action in statement["Action"]))
 
 
 def narrowed(statements: dict, wanted: set[str]) -> dict:
