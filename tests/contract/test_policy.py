@@ -90,7 +90,8 @@ def spoil(organiser: Organiser) -> None:  # noqa: F811
     only = [{"Name": "group-name", "Values": ["default"]}, {"Name": "vpc-id", "Values": [vpc]}]
     group = organiser.ec2.describe_security_groups(Filters=only)["SecurityGroups"][0]["GroupId"]
     organiser.ec2.modify_instance_attribute(InstanceId=seat, Groups=[group])
-    organiser.ec2.modify_instance_metadata_options(InstanceId=seat, HttpTokens="optional")
+    whole = {"HttpEndpoint": "enabled", "HttpProtocolIpv6": "disabled", "InstanceMetadataTags": "enabled", "HttpPutResponseHopLimit": 1}
+    organiser.ec2.modify_instance_metadata_options(InstanceId=seat, HttpTokens="optional", **whole)
     mark = [{"ResourceType": "volume", "Tags": [{"Key": "classroom:name", "Value": "scarce"}]}]
     organiser.ec2.create_volume(AvailabilityZone="us-west-2a", Size=1, TagSpecifications=mark)
 
