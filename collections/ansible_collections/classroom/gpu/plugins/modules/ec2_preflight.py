@@ -275,7 +275,7 @@ def read_quota(cloud: Cloud, family: quota.Family, running: list[dict]) -> quota
         applied = cloud.ask("service-quotas", "get_service_quota", **asked)
         known = applied or cloud.ask("service-quotas", "get_aws_default_service_quota", **asked)
     except Refusal as refusal:
-        return quota.Quota(family, None, False, used, f"It could not be read: {refusal}")
+        return quota.Quota(family, None, False, used, f"It could not be read: {' '.join(str(refusal).split())[:300]}")
     if not known:
         return quota.Quota(family, None, False, used, "Service Quotas does not know it here.")
     return quota.Quota(family, known["Quota"]["Value"], bool(applied), used)
