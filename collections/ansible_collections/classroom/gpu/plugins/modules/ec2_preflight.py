@@ -320,9 +320,10 @@ def check_quota(cloud: Cloud, params: dict, found: dict, problems: list[str]) ->
 def reason(found: dict, params: dict) -> str:
     """Say for AWS what the machines are for."""
     days = ", ".join(dict.fromkeys(str(session.get("day", "")) for session in params["sessions"]))
-    when = f" on {days}" if days else f" until {class_hours.words(found['ends'], zone(params))}" if found["ends"] else ""
-    machines_of = " or ".join(params["instance_types"])
-    return f"a class of {len(found['wanted'])}, each with a {machines_of} of their own{when}; the machines stop by themselves after class."
+    ends = class_hours.words(found["ends"], zone(params)) if found["ends"] not in ("", class_hours.NEVER) else ""
+    stop = f"; the machines stop by themselves at {ends}" if ends else ""
+    kinds = " or ".join(params["instance_types"])
+    return f"a class of {len(found['wanted'])}, each with a {kinds} of their own{f' on {days}' if days else ''}{stop}."
 
 
 def check_permissions(cloud: Cloud, params: dict, found: dict, problems: list[str]) -> None:
