@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from moto.core.utils import utcnow
 from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models import instances as moto_instances
+from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.ec2.models.instances import Instance, InstanceState, StateReason
 
 if TYPE_CHECKING:
@@ -147,6 +148,7 @@ def install(cloud: Cloud) -> None:
     moto_instances.Instance = HostedInstance
     for verb in REFUSED:
         _check_first(cloud, verb)
+    _check_type()
 
 
 def _check_first(cloud: Cloud, verb: str) -> None:
@@ -161,3 +163,20 @@ def _check_first(cloud: Cloud, verb: str) -> None:
         return original(self, instance_ids)
 
     setattr(moto_instances.InstanceBackend, name, checked)
+
+
+def _check_type() -> None:
+    """Let a type change while the instance is stopped alone, and to a type that there is.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyInstanceAttribute.html: "you must stop the instance to modify" it.
+    """
+    original = moto_instances.InstanceBackend.modify_instance_attribute
+
+    def modify_instance_attribute(self: Any, instance_id: str, key: str, value: Any) -> Any:
+        if key == "instance_type" and self.get_instance(instance_id).state != "stopped":
+            raise EC2ClientError("IncorrectInstanceState", f"The instance '{instance_id}' is not in the 'stopped' state.")
+        if key == "instance_type" and value not in INSTANCE_TYPES:
+            raise EC2ClientError("InvalidInstanceAttributeValue", f"Invalid value '{value}' for InstanceType.")
+        return original(self, instance_id, key, value)
+
+    moto_instances.InstanceBackend.modify_instance_attribute = modify_instance_attribute

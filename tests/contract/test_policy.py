@@ -7,11 +7,12 @@ import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from ansible_collections.classroom.gpu.plugins.module_utils import permissions
-from test_launch import ROOT, Organiser, organiser  # noqa: F401  (a fixture)
+from organiser import CLASSROOM, ROOT, Organiser, labels, organised
 
 pytestmark = pytest.mark.slow  # some ten playbook runs
 POLICY = permissions.policy((ROOT / "docs/aws.md").read_text())
@@ -66,14 +67,20 @@ def untagged(keep: Organiser, action: str, asked: dict[str, list[str]]) -> set[s
     if action.startswith(("Describe", "Get")) or action in MAKES:
         return set()
     named = {value for key, values in asked.items() if TARGETS.fullmatch(key) for value in values}
-    marked = [one["ResourceId"] for one in keep.ec2.describe_tags(Filters=[{"Name": "tag:classroom:name", "Values": ["scarce"]}])["Tags"]]
-    keys = keep.ec2.describe_key_pairs(Filters=[{"Name": "tag:classroom:name", "Values": ["scarce"]}])["KeyPairs"]
+    marked = [one["ResourceId"] for one in keep.ec2.describe_tags(Filters=[{"Name": "tag:classroom:name", "Values": [CLASSROOM]}])["Tags"]]
+    keys = keep.ec2.describe_key_pairs(Filters=[{"Name": "tag:classroom:name", "Values": [CLASSROOM]}])["KeyPairs"]
     return named - set(marked) - {key["KeyName"] for key in keys}
 
 
 @pytest.fixture
-def recorded(organiser: Organiser) -> Iterator[Organiser]:  # noqa: F811
+def recorded(tmp_path: Path) -> Iterator[Organiser]:
     """An organiser whose every call is noted."""
+    with organised(tmp_path) as organiser:
+        yield from noted(organiser)
+
+
+def noted(organiser: Organiser) -> Iterator[Organiser]:
+    """Put the recorder between an organiser and the API."""
     Recorder.behind, Recorder.keep = urlsplit(organiser.environment["AWS_ENDPOINT_URL"]).netloc, organiser
     Recorder.calls.clear()
     server = ThreadingHTTPServer(("127.0.0.1", 0), Recorder)
@@ -83,7 +90,7 @@ def recorded(organiser: Organiser) -> Iterator[Organiser]:  # noqa: F811
     server.shutdown()
 
 
-def spoil(organiser: Organiser) -> None:  # noqa: F811
+def spoil(organiser: Organiser) -> None:
     """Change a seat as somebody at the console would, leave a disk behind, and move the class to another room."""
     organiser.settings.write_text(organiser.settings.read_text().replace("198.51.100.0/24", "203.0.113.0/24"))
     seat, vpc = organiser.seats()["s01"], organiser.ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
@@ -92,11 +99,11 @@ def spoil(organiser: Organiser) -> None:  # noqa: F811
     organiser.ec2.modify_instance_attribute(InstanceId=seat, Groups=[group])
     whole = {"HttpEndpoint": "enabled", "HttpProtocolIpv6": "disabled", "InstanceMetadataTags": "enabled", "HttpPutResponseHopLimit": 1}
     organiser.ec2.modify_instance_metadata_options(InstanceId=seat, HttpTokens="optional", **whole)
-    mark = [{"ResourceType": "volume", "Tags": [{"Key": "classroom:name", "Value": "scarce"}]}]
+    mark = [{"ResourceType": "volume", "Tags": labels(CLASSROOM)}]
     organiser.ec2.create_volume(AvailabilityZone="us-west-2a", Size=1, TagSpecifications=mark)
 
 
-def class_of_its_own(organiser: Organiser) -> None:  # noqa: F811
+def class_of_its_own(organiser: Organiser) -> None:
     """Run what there is to run, so that each of its calls is made."""
     preflight, provision = "playbooks/preflight.yml", "playbooks/provision.yml"
     organiser.control("SetQuota", region="us-west-2", family="standard", value=None)
@@ -112,7 +119,9 @@ def class_of_its_own(organiser: Organiser) -> None:  # noqa: F811
         status, told = organiser.run(*command)
         assert status == 0, told
     spoil(organiser)
-    for command in (("playbooks/stop.yml",), (provision,), ("playbooks/teardown.yml", "-e", "confirm=true")):
+    resize = ("playbooks/resize.yml", "-e", "seats=s01", "-e", "instance_type=t3.xlarge")
+    grow = ("playbooks/grow.yml", "-e", "seats=s01", "-e", "gib=150")
+    for command in (("playbooks/stop.yml",), resize, grow, (provision,), ("playbooks/teardown.yml", "-e", "confirm=true")):
         status, told = organiser.run(*command)
         assert status == 0, told
 

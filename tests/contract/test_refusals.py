@@ -17,7 +17,7 @@ CASES = {
     "limit": ({}, "--limit s01", GUARD, "--limit would leave the controller out, which all of this needs. Type: {site} -e seats=s01"),
     "limit to nothing": ({"CLASSROOM": "none"}, "--limit s07", GUARD, "--limit would leave the controller out, {...} -e seats=s07"),
     "typo": ({}, "-e seat=s01", GUARD, "Nothing reads `-e seat`, {...}every seat. Did you mean seats? Type: {site} -e seats=s01"),
-    "nonsense": ({}, "-e x=1", GUARD, "Nothing reads `-e x`, {...} There are seats, confirm, {...}, here and the settings."),
+    "nonsense": ({}, "-e x=1", GUARD, "Nothing reads `-e x`, {...} There are seats, confirm, {...}, gib and the settings."),
     "group as seat": ({}, "-e seats=all", GUARD, "'all' is no seat id: {...} Type: {site} -e seats=s01,s02"),
     "no seat": ({}, "-e seats=", GUARD, "-e seats= names no seat. Type: {site} -e seats=s01,s02"),
     "ends": ({}, "-e ends=20:00", GUARD, "Only extend.yml moves the end, {...}: ansible-playbook playbooks/extend.yml -e ends=20:00"),

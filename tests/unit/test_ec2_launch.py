@@ -7,7 +7,6 @@ with the fault gone, completes.
 from __future__ import annotations
 
 import base64
-import io
 import json
 import os
 import signal
@@ -18,10 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.testing import patch_module_args
-from ansible_collections.classroom.gpu.plugins.module_utils import launch, machines
+from ansible_collections.classroom.gpu.plugins.module_utils import ec2_calls, launch, machines
 from ansible_collections.classroom.gpu.plugins.modules import ec2_launch
-from test_rehearsal_scarcity import SIZE, ZONES, Cloud, rehearsal
+from test_rehearsal_scarcity import SIZE, ZONES, Cloud, rehearsal, running_module
 
 from rehearsal import state
 
@@ -70,15 +68,9 @@ class Class:
 
     def run(self, check: bool = False, once: bool = True, **options) -> dict:
         """Run the module and return what it says. once: no seat may have two machines afterwards."""
-        answer, begin = io.StringIO(), time.monotonic()
-        stdout, sys.stdout = sys.stdout, answer
-        try:
-            with patch_module_args({**self.options, **options, "_ansible_check_mode": check}), pytest.raises(SystemExit):
-                ec2_launch.main()
-        finally:
-            sys.stdout = stdout
+        begin = time.monotonic()
+        done = running_module(ec2_launch, {**self.options, **options, "_ansible_check_mode": check})
         self.seconds, self.calls = time.monotonic() - begin, self.control("Calls")
-        done = json.loads(answer.getvalue())
         self.hold()
         assert len(self.seats()) == len(self.alive()) or not once
         return done
@@ -130,7 +122,7 @@ def physics(_cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
     for name, value in _cloud.environment.items():
         monkeypatch.setenv(name, value)
     for name, seconds in {"RATE": 50.0, "BACKOFF": 0.02, "POLL": 0.1, "PAUSE": 0.3}.items():
-        monkeypatch.setattr(ec2_launch, name, seconds)
+        monkeypatch.setattr(ec2_calls, name, seconds)
     return Class(_cloud, tmp_path)
 
 
@@ -377,7 +369,7 @@ def test_a_run_that_is_killed_is_taken_up(physics: Class, calls: int) -> None:
 
 
 def test_the_accounts_rate_is_kept(physics: Class, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ec2_launch, "RATE", 2.0)
+    monkeypatch.setattr(ec2_calls, "RATE", 2.0)
     physics.control("Throttle", on=True)
     physics.control("Calls", clear=True)
     seats = [f"s{number:02}" for number in range(1, 13)]
@@ -391,7 +383,7 @@ def test_the_accounts_rate_is_kept(physics: Class, monkeypatch: pytest.MonkeyPat
 def test_five_hundred_seats(physics: Class, monkeypatch: pytest.MonkeyPatch) -> None:
     """At most two calls a seat for a launch, in the time that the account's bucket takes; less than one in ten where nothing is to do."""
     for name, value in {"RATE": 2.0, "POLL": 5.0}.items():
-        monkeypatch.setattr(ec2_launch, name, value)
+        monkeypatch.setattr(ec2_calls, name, value)
     seats = [f"s{number:03}" for number in range(500)]
     physics.control("Throttle", on=True)
     calls, seconds = [], []

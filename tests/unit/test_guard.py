@@ -36,8 +36,10 @@ def test_access_is_opened_where_one_is() -> None:
         ("class", "s01", {}, "Type: run -e seats=s01"),
         ("class", None, {"seat": "s01"}, "Did you mean seats? Type: run -e seats=s01"),
         ("class", None, {"comfirm": "true"}, "Did you mean confirm? Type: run -e confirm=true"),
-        ("class", None, {"xyz": "1"}, "There are seats, confirm, interrupt, reprove, fresh_course, ends, here and the settings."),
+        ("class", None, {"xyz": "1"}, "reprove, fresh_course, ends, here, instance_type, gib and the settings."),
         ("class", None, {"here": "true"}, "Type: ansible-playbook playbooks/access.yml -e here=true"),
+        ("class", None, {"gib": "150", "seats": "s02"}, "Type: ansible-playbook playbooks/grow.yml -e seats=s02 -e gib=150"),
+        ("class", None, {"instance_type": "g5.xlarge"}, "playbooks/resize.yml -e seats=s01 -e instance_type=g5.xlarge"),
         ("class", None, {"classroom_name": "b"}, "Type: CLASSROOM=b run"),
         ("class", None, {"seats": "s01:s02"}, "Type: run -e seats=s01,s02"),
         ("class", None, {"seats": "localhost"}, "'localhost' is no seat id"),
@@ -50,6 +52,24 @@ def test_access_is_opened_where_one_is() -> None:
 )
 def test_refused(classroom: str, subset: str | None, extra: dict, words: str) -> None:
     assert words in guard.refusal(classroom, subset, extra, "run", KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("playbook", "extra", "words"),
+    [
+        ("grow.yml", {"gib": "150", "seats": "s01"}, None),
+        ("grow.yml", {"gib": 150, "seats": "s01,s02"}, None),
+        ("grow.yml", {"gib": "150"}, "Type: ansible-playbook playbooks/grow.yml -e seats=s01 -e gib=150"),
+        ("grow.yml", {"seats": "s07"}, "Type: ansible-playbook playbooks/grow.yml -e seats=s07 -e gib=150"),
+        ("grow.yml", {"gib": "+50", "seats": "s07"}, "-e gib=+50 is no number of GiB."),
+        ("resize.yml", {"instance_type": "g6.xlarge", "seats": "s01"}, None),
+        ("resize.yml", {"instance_type": "g6.xlarge"}, "ansible-playbook playbooks/resize.yml -e seats=s01 -e instance_type=g6"),
+        ("resize.yml", {"gib": "150", "seats": "s01"}, "needs to know which, and whose."),
+    ],
+)
+def test_a_change_of_seats_needs_to_know_whose(playbook: str, extra: dict, words: str | None) -> None:
+    said = guard.refusal("class", None, extra, f"ansible-playbook playbooks/{playbook}", KNOWN)
+    assert said is None if words is None else words in said
 
 
 def test_extending_needs_to_know_until_when() -> None:

@@ -95,18 +95,6 @@ def test_stack_digest_follows_names_and_contents(tmp_path) -> None:
     assert len({first, second, filters.stack_digest(str(tmp_path))}) == 3
 
 
-def test_not_in_state() -> None:
-    gone = {
-        "tags": {"classroom:seat": "s02"},
-        "instance_id": "i-2",
-        "state": {"name": "terminated", "found": "it is"},
-        "state_reason": {"message": "no host"},
-    }
-    here = {"tags": {}, "instance_id": "i-1", "state": {"name": "running", "found": "it is"}}
-    assert filters.not_in_state([here, gone], "running") == ["s02 is terminated (no host)"]
-    assert filters.not_in_state([here], "stopped") == ["i-1 is running (no reason given)"]
-
-
 PROOF = {
     "proven": True,
     "reused": False,

@@ -1,16 +1,19 @@
 """The rehearsal's scarcity and faults as SDKs and commands meet them: the API alone (`up --no-hosts`), in a process of its own."""
 
+import io
+import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from itertools import chain
 from pathlib import Path
 
 import boto3
 import pytest
+from ansible.module_utils.testing import patch_module_args
 from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError
 
@@ -62,6 +65,13 @@ def rehearsal(*arguments: str, **environment: str) -> str:
     command = [sys.executable, "-m", "rehearsal", *arguments]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, timeout=90)
     return done.stdout + done.stderr
+
+
+def running_module(module, arguments: dict) -> dict:
+    """Run a module of Ansible's in this process, as Ansible runs it, and return what it says."""
+    with patch_module_args(arguments), redirect_stdout(io.StringIO()) as answer, pytest.raises(SystemExit):
+        module.main()
+    return json.loads(answer.getvalue())
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,8 @@ description:
   - Refuses, with exit status 4 and before anything is attempted, a bad CLASSROOM, C(--limit), and C(-e) names that nothing reads.
 """
 
+WITHOUT_TABLE = ("preflight.yml", "grow.yml")
+LOST = {"classroom.gpu.ec2_launch": "not launched", "classroom.gpu.ec2_power": "not started"}
 LAYERS = {"driver": "driver {}", "toolkit": "CUDA {}", "cudnn": "cuDNN {}", "framework": "{}"}
 
 
@@ -66,7 +68,7 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_start(self, playbook) -> None:
         """Refuse what must not begin."""
-        self.active = guard.is_ours(playbook._file_name) and not playbook._file_name.endswith("preflight.yml")
+        self.active = guard.is_ours(playbook._file_name) and not playbook._file_name.endswith(WITHOUT_TABLE)
         if not context.CLIARGS.get("syntax"):  # a syntax check attempts nothing
             guard.check(playbook._file_name, playbook._loader)
 
@@ -75,8 +77,8 @@ class CallbackModule(CallbackBase):
         self.see(result)
         if result.task.resolved_action == "classroom.gpu.ec2_preflight" and result.task_fields["args"].get("launch"):
             self.wanted = result.result["wanted"]
-        if result.task.resolved_action == "classroom.gpu.ec2_launch":
-            self.troubles |= {one["seat"]: f"not launched: {first_line(one['message'])}" for one in result.result["missing"]}
+        if lost := LOST.get(result.task.resolved_action):
+            self.troubles |= {one["seat"]: f"{lost}: {first_line(one['message'])}" for one in result.result["missing"]}
         if result.task.resolved_action == "classroom.gpu.seat_proof":
             self.proofs[result.host.name] = result.result
 

@@ -12,9 +12,9 @@ short_description: The default output, with refusals in one sentence and the pla
 extends_documentation_fragment: [default_callback, result_format_callback]
 """
 
-PREFLIGHT, LAUNCH = "classroom.gpu.ec2_preflight", "classroom.gpu.ec2_launch"
+EC2 = "classroom.gpu.ec2_"
 # Tasks that fail with a sentence: ours, written for the organiser, and EC2's own. Everything else fails with all that Ansible knows.
-SENTENCES = (PREFLIGHT, LAUNCH, "classroom.gpu.apt_set", "ansible.builtin.assert", "ansible.builtin.fail", "amazon.aws.")
+SENTENCES = (EC2, "classroom.gpu.grow_root", "classroom.gpu.apt_set", "ansible.builtin.assert", "ansible.builtin.fail", "amazon.aws.")
 
 
 class CallbackModule(default.CallbackModule):
@@ -49,14 +49,14 @@ class CallbackModule(default.CallbackModule):
             self._display.display(f"{prefix}: {line}", color=constants.COLOR_ERROR)
 
     def v2_runner_on_ok(self, result) -> None:
-        """Print the plan that the pre-flight check found, and which seats could not be launched."""
+        """Print the plan of a module that looks at EC2 or changes something there, and which seats did not come to what is wanted."""
         super().v2_runner_on_ok(result)
         self.show_plan(result)
-        if result.task.resolved_action == LAUNCH and result.result["missing"]:
-            for line in result.result["msg"].splitlines():
+        if str(result.task.resolved_action).startswith(EC2) and result.result.get("missing"):
+            for line in result.result.get("msg", "").splitlines():
                 self._display.display(f"  {line}", color=constants.COLOR_ERROR)
 
     def show_plan(self, result) -> None:
-        """Print what the pre-flight check found; where something is in the way, a page is told nevertheless."""
-        for line in result.result.get("plan", []) if result.task.resolved_action == PREFLIGHT else []:
+        """Print what a module found and is about; where something is in the way, a page is told nevertheless."""
+        for line in result.result.get("plan", ()) if str(result.task.resolved_action).startswith(EC2) else ():
             self._display.display(f"  {line}", color=constants.COLOR_HIGHLIGHT)

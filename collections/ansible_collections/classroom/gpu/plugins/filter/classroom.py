@@ -34,16 +34,6 @@ def stack_digest(folder: str) -> str:
     return digest.hexdigest()
 
 
-def not_in_state(instances: list[dict], state: str) -> list[str]:
-    """Say of each instance (as ec2_instance_info returns it) that is not in the state: its seat, its state and EC2's reason."""
-    return [
-        f"{instance['tags'].get('classroom:seat', instance['instance_id'])} is {instance['state']['name']}"
-        f" ({instance.get('state_reason', {}).get('message', 'no reason given')})"
-        for instance in instances
-        if instance["state"]["name"] != state
-    ]
-
-
 def end_stamp(text: str) -> str:
     """Return an end of class, as the settings tell it, as tags hold it; anything else is an error."""
     try:
@@ -70,7 +60,6 @@ class FilterModule:
             "end_words": class_hours.words,
             "end_zone": class_hours.zone_of,
             "network_problems": networks.network_problems,
-            "not_in_state": not_in_state,
             "own_network": own_network,
             "session_stamps": session_stamps,
             "stack_digest": stack_digest,

@@ -70,32 +70,14 @@ EXAMPLES = """
     class_dir: classes/123456789012-us-west-2/physics
 """
 
-import random
-import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors, launch, machines
+from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors, ec2_calls, launch, machines
 
-try:
-    from botocore.exceptions import BotoCoreError, ClientError
-    from botocore.parsers import ResponseParserError
-
-    ERRORS = (BotoCoreError, ClientError, ResponseParserError)
-except ImportError:
-    ERRORS = ()  # AnsibleAWSModule says that it is missing
-
-# https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html: RunInstances' bucket and what it gains a second.
-BURST = 5
-RATE = 2.0
-TRIES = 8  # of one call, with pauses that double from BACKOFF seconds on, so that EC2 may be away for a minute
-BACKOFF = 0.5
 LIVES = 100  # machines of one seat that may come and go while EC2 remembers their tokens
-POLL = 5.0  # seconds between two looks at machines that start
-PAUSE = 30.0  # seconds until pools that were empty are asked again
 OPTIONS = {
     "classroom": {"type": "str", "required": True},
     "seats": {"type": "list", "elements": "str", "required": True},
@@ -123,58 +105,27 @@ class Undecided(Exception):
     """Two machines for one seat, of which a person has to end one."""
 
 
-class Pace:
-    """Lets calls pass at the rate of EC2's bucket."""
-
-    def __init__(self) -> None:
-        self.lock, self.next = threading.Lock(), 0.0
-
-    def wait(self) -> None:
-        """Return when it is the caller's turn."""
-        with self.lock:
-            now = time.monotonic()
-            self.next = max(self.next, now - BURST / RATE) + 1 / RATE
-            turn = self.next - now
-        time.sleep(max(0.0, turn))
-
-
-def persist(call: Callable[[], dict]) -> dict:
-    """Make a call until EC2 answers it."""
-    for attempt in range(TRIES):
-        try:
-            return call()
-        except ERRORS as error:
-            if attempt == TRIES - 1 or not launch.is_unanswered(error):
-                raise
-        time.sleep(BACKOFF * 2**attempt * random.uniform(0.5, 1))
-
-
 class Cloud:
     """The calls of this module, for one class."""
 
     def __init__(self, module: AnsibleAWSModule) -> None:
-        self.params, self.pace = module.params, Pace()
-        # The SDK itself would ask an empty pool again, since EC2 answers with HTTP 500.
-        once = {"retries": {"total_max_attempts": 1}, "max_pool_connections": BURST, "connect_timeout": 5, "read_timeout": 60}
-        self.ec2 = module.client("ec2", aws_config=once)
+        self.params, self.pace, self.ec2 = module.params, ec2_calls.Pace(), ec2_calls.client(module)
 
     def machines(self) -> list[dict]:
         """Return every machine of the class that EC2 knows, ended ones as well."""
-        only = [{"Name": "tag:classroom:name", "Values": [self.params["classroom"]]}]
-        pages = self.ec2.get_paginator("describe_instances").paginate(Filters=only)
-        return [machine for reservation in persist(pages.build_full_result)["Reservations"] for machine in reservation["Instances"]]
+        return ec2_calls.machines_of(self.ec2, self.params["classroom"])
 
     def end(self, instance_ids: list[str]) -> None:
         """End machines."""
-        persist(partial(self.ec2.terminate_instances, InstanceIds=instance_ids))
+        ec2_calls.persist(partial(self.ec2.terminate_instances, InstanceIds=instance_ids))
 
     def launch(self, seat: str, pool: launch.Pool) -> dict:
         """Return the machine of a seat, launched in a pool unless this very launch was asked for before. Raises Missing."""
         asked = launch.request(self.params, seat, pool)
         for counter in range(LIVES):
             try:
-                machine = persist(partial(self.run, asked | {"ClientToken": launch.token(asked, counter)}))
-            except ERRORS as error:
+                machine = ec2_calls.persist(partial(self.run, asked | {"ClientToken": launch.token(asked, counter)}))
+            except ec2_calls.ERRORS as error:
                 if aws_errors.code(error) != launch.USED:
                     raise Missing(launch.refusal(error, self.ec2.meta.endpoint_url)) from error
                 continue  # that machine came and went
@@ -220,14 +171,14 @@ class Class:
         self.settle({seat: machine for seat, machine in self.found.items() if machine["State"]["Name"] == "pending"})
         while seats:
             self.met.clear()
-            with ThreadPoolExecutor(BURST) as workers:
+            with ThreadPoolExecutor(ec2_calls.BURST) as workers:
                 list(workers.map(self.place, seats))
             self.settle({seat: self.launched[seat] for seat in seats if seat in self.launched})
             seats = [seat for seat in seats if self.missing.get(seat, {}).get("reason") in launch.WAITING_MENDS]
             left = until - time.monotonic()
             if left <= 0:
                 break
-            time.sleep(min(PAUSE, left) if seats else 0)
+            time.sleep(min(ec2_calls.PAUSE, left) if seats else 0)
 
     def place(self, seat: str) -> None:
         """Walk the pools, and note the seat's machine or what was met."""
@@ -255,7 +206,7 @@ class Class:
                     late = f"Its machine {machine['InstanceId']} does not run after {self.params['timeout']} seconds."
                     self.lose(seat, machine, launch.Refusal("other", "seat", late))
                 return
-            time.sleep(POLL)
+            time.sleep(ec2_calls.POLL)
 
     def look(self, starting: dict[str, dict]) -> dict[str, dict]:
         """Return the machines that are still starting; one that ended is no seat."""
@@ -315,7 +266,7 @@ def main() -> None:
     cloud = Cloud(module)
     try:
         done = run(cloud, module.params, module.check_mode)
-    except ERRORS as error:
+    except ec2_calls.ERRORS as error:
         module.fail_json(msg=aws_errors.explain(error, cloud.ec2.meta.endpoint_url))
     except Undecided as undecided:
         module.fail_json(msg=str(undecided))

@@ -15,7 +15,14 @@ from ansible.utils.vars import load_extra_vars
 from ansible_collections.classroom.gpu.plugins.module_utils import roster
 
 ROOT = Path(__file__).parents[6]
-SWITCHES = ("seats", "confirm", "interrupt", "reprove", "fresh_course", "ends", "here")
+SWITCHES = ("seats", "confirm", "interrupt", "reprove", "fresh_course", "ends", "here", "instance_type", "gib")
+# Switches that one playbook alone reads, and cannot do without: that playbook, why, an example, whether it wants to know for whom.
+BOUND = {
+    "ends": ("extend.yml", "Only extend.yml moves the end, and needs to know until when.", "20:00", False),
+    "here": ("access.yml", "Only access.yml opens the class to the network that you are in.", "true", False),
+    "instance_type": ("resize.yml", "Only resize.yml gives seats another type, and needs to know which, and whose.", "g5.xlarge", True),
+    "gib": ("grow.yml", "Only grow.yml makes disks larger, and needs to know how many GiB, and whose.", "150", True),
+}
 EXTEND = "ansible-playbook playbooks/extend.yml"
 CLASSROOM = re.compile(r"[a-z][a-z0-9_]{0,30}")
 REFUSED = 4
@@ -48,13 +55,23 @@ def refusal(classroom: str, subset: str | None, extra: dict, command: str, known
     for name in extra:
         if name not in (*SWITCHES, *known):
             return unknown(name, extra[name], command, [*SWITCHES, *known])
-    if ("ends" in extra) != command.endswith("extend.yml"):
-        return f"Only extend.yml moves the end, and needs to know until when. Type: {EXTEND} -e ends={extra.get('ends', '20:00')}"
+    if misplaced := unbound(extra, command):
+        return misplaced
     if "fresh_course" in extra and "seats" not in extra:
         return f"Every student's course would move aside. Type, with whose it shall be: {command} -e fresh_course=true -e seats=s01"
-    if ("here" in extra) != command.endswith("access.yml"):
-        return "Only access.yml opens the class to the network that you are in. Type: ansible-playbook playbooks/access.yml -e here=true"
+    if not str(extra.get("gib", 0)).isdecimal():
+        return f"-e gib={extra['gib']} is no number of GiB. Type: {command} -e gib=150 -e seats={extra['seats']}"
     return bad_seats(extra["seats"], command) if "seats" in extra else None
+
+
+def unbound(extra: dict, command: str) -> str | None:
+    """Return which switch belongs to another playbook, or is missing from its own, with the line to type, or None."""
+    for name, (playbook, why, example, for_seats) in BOUND.items():
+        own = command.endswith(playbook)
+        if (name in extra) != own or (own and for_seats and "seats" not in extra):
+            seats = f" -e seats={extra.get('seats', 's01')}" if for_seats else ""
+            return f"{why} Type: ansible-playbook playbooks/{playbook}{seats} -e {name}={extra.get(name, example)}"
+    return None
 
 
 def unknown(name: str, value: object, command: str, known: list[str]) -> str:

@@ -1,0 +1,161 @@
+"""Starting and stopping seats: what differs from what is wanted, what EC2's refusals mean, what a stop saves. Pure functions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors, launch, machines, prices
+
+BATCH = 100  # instances a call; StartInstances and the others take more, and refuse them all for the sake of one
+
+
+class Goal(NamedTuple):
+    """A state to bring machines to. call: the operation; ready: the states from which it is asked for; done: those that will do."""
+
+    call: str
+    ready: tuple[str, ...]
+    done: tuple[str, ...]
+    past: str
+
+
+GOALS = {
+    "running": Goal("start_instances", ("stopped",), ("running",), "started"),
+    "stopped": Goal("stop_instances", ("running",), ("stopped", *launch.GONE), "stopped"),
+    "terminated": Goal("terminate_instances", machines.ALIVE, ("terminated",), "ended"),
+}
+# What a refusal of one machine is about beyond a launch's: not the pool, but that machine.
+OF_ONE = ("IncorrectInstanceState", "InvalidInstanceID.NotFound", "IncorrectState", "OperationNotPermitted")
+MENDS = {
+    "capacity": "Their files stay where they are. Run the same command again later, keep trying with -e"
+    " classroom_wait_for_capacity_minutes=60, or let them have a type that is free there: `ansible-playbook playbooks/resize.yml -e"
+    " seats={seats} -e instance_type=...`. A machine in another zone begins without the files: if that will do, end the seat with"
+    " playbooks/teardown.yml, and site.yml launches it anew.",
+    "quota": "Ask AWS for a larger quota (docs/aws.md), or stop machines of that kind that nobody needs, and run the same command again.",
+    "verification": launch.MENDS["verification"],
+    "other": "Run the same command again.",
+}
+
+
+def refusal(error: Exception, endpoint: str) -> launch.Refusal:
+    """Return what an error of a start, stop or termination means."""
+    if aws_errors.code(error) in OF_ONE:
+        return launch.Refusal("other", "seat", aws_errors.explain(error, endpoint))
+    found = launch.refusal(error, endpoint)
+    return found._replace(closes="seat") if aws_errors.code(error) not in launch.CODES and not launch.is_unanswered(error) else found
+
+
+def pool(machine: dict) -> tuple[str, str]:
+    """Return type and zone of a machine."""
+    return machine["InstanceType"], machine["Placement"]["AvailabilityZone"]
+
+
+def closed(machine: dict, met: dict[tuple[str, str], launch.Refusal]) -> launch.Refusal | None:
+    """Return what closes a machine's pool, its type or the account."""
+    kind, zone = pool(machine)
+    return next((met[key] for key in (("", ""), (kind, ""), (kind, zone)) if key in met), None)
+
+
+def closes(machine: dict, found: launch.Refusal) -> tuple[str, str] | None:
+    """Return what a refusal that one machine met closes, as keys of `met`; None: nothing else."""
+    kind, zone = pool(machine)
+    return {"account": ("", ""), "type": (kind, ""), "pool": (kind, zone)}.get(found.closes)
+
+
+def batches(wanted: list[dict]) -> Iterator[list[dict]]:
+    """Yield machines of one pool at a time, not too many of them."""
+    for key in dict.fromkeys(map(pool, wanted)):
+        alike = [machine for machine in wanted if pool(machine) == key]
+        for begin in range(0, len(alike), BATCH):
+            yield alike[begin : begin + BATCH]
+
+
+def failed_start(machine: dict, before: dict) -> launch.Refusal | None:
+    """Return why a machine that EC2 had begun to start is stopped; None while it may be what it was before. EC2's own reasons count."""
+    reason = machine.get("StateReason", {})
+    same = (reason, machine["LaunchTime"]) == (before.get("StateReason"), before["LaunchTime"])
+    if machine["State"]["Name"] != "stopped" or not reason.get("Code", "").startswith("Server.") or same:
+        return None
+    if "InsufficientInstanceCapacity" in reason["Code"]:
+        return launch.Refusal("capacity", "seat")
+    why = reason["Message"].rstrip(".")
+    return launch.Refusal("other", "seat", f"Its machine {machine['InstanceId']} stopped while it started: {why}.")
+
+
+def gone(machine: dict) -> launch.Refusal:
+    """Say that a machine came to its end while it was to be started."""
+    return launch.Refusal("other", "seat", f"Somebody ended its machine {machine['InstanceId']}, with its disk: site.yml launches another.")
+
+
+def late(machine: dict, state: str, seconds: int) -> launch.Refusal:
+    """Say that a machine takes longer than anybody waits."""
+    now = machine["State"]["Name"]
+    return launch.Refusal("other", "seat", f"Its machine {machine['InstanceId']} is {now}, not {state}, after {seconds} seconds.")
+
+
+def told(machine: dict, found: launch.Refusal) -> dict[str, str]:
+    """Return reason and message of a seat that does not have its state."""
+    kind, zone = pool(machine)
+    texts = {
+        "capacity": f"AWS has no {kind} free in {zone}, where the disk is.",
+        "quota": f"The account's vCPU quota allows no more {kind}.",
+        "verification": "AWS is still validating the account for this region.",
+    }
+    return {"reason": found.reason, "message": texts.get(found.reason, found.text)}
+
+
+def summary(missing: list[dict], past: str) -> str:
+    """Say which seats do not have their state, why, and what to do: a line for each reason."""
+    seats: dict[tuple[str, str], list[str]] = {}
+    for one in missing:
+        seats.setdefault((one["reason"], one["message"]), []).append(one["seat"])
+    lines = []
+    for (reason, message), ids in seats.items():
+        mend = MENDS[reason].format(seats=",".join(ids))
+        lines.append(f"Not {past}: {', '.join(ids)}. {message} {mend}")
+    return "\n".join(lines)
+
+
+def lacking(machine: dict, tags: dict[str, str]) -> bool:
+    """Tell whether a machine lacks one of these tags, or has it with another value."""
+    return bool(tags.items() - machines.tags(machine).items())
+
+
+def other_groups(machine: dict, group_id: str) -> bool:
+    """Tell whether a machine has other security groups than the one."""
+    return bool(group_id) and [group["GroupId"] for group in machine.get("SecurityGroups", [])] != [group_id]
+
+
+def other_metadata(machine: dict, options: dict[str, str]) -> bool:
+    """Tell whether a machine's metadata answers otherwise than by these options."""
+    return bool(options.items() - machine.get("MetadataOptions", {}).items())
+
+
+def hourly(running: Iterable[dict]) -> tuple[float, list[str], list[str]]:
+    """Return what machines and their addresses cost an hour, the parts of the sum in words, and the types without a price."""
+    kinds = Counter(machine["InstanceType"] for machine in running)
+    known = {kind: prices.machine(kind) for kind in kinds}
+    priced = {kind: price for kind, price in known.items() if price is not None}
+    count = sum(kinds.values())
+    total = sum(kinds[kind] * price for kind, price in priced.items()) + count * prices.ADDRESS_HOUR
+    parts = [f"{kinds[kind]} {kind} at ${price:.3f}" for kind, price in sorted(priced.items())]
+    address = f"{count} public address{'es' if count > 1 else ''} at ${prices.ADDRESS_HOUR:.3f}"
+    return total, [*parts, address], sorted(set(known) - set(priced))
+
+
+def stop_plan(seats: list[str], running: list[dict], disks_gib: int, region: str) -> list[str]:
+    """Say what stopping seats saves an hour, what goes on to cost, what is lost, and what nobody can promise."""
+    if not running:
+        return []
+    total, parts, unknown = hourly(running)
+    more = f", and the price of {', '.join(unknown)}, which the table does not have" if unknown else ""
+    where = sorted({" in ".join(pool(machine)) for machine in running})
+    month = prices.disk(disks_gib) * prices.HOURS
+    return [
+        f"Stopping {', '.join(seats)} saves ${total:.2f} an hour ({', '.join(parts)}){more}.",
+        f"Their disks, {disks_gib} GiB, go on to cost ${month:.2f} a month, until teardown.yml ends them.",
+        "Files stay. What is only in memory is lost: the variables of open notebooks, and whatever still computes.",
+        f"The machines go back to AWS, which may have none at the next start ({'; '.join(where)}): start early, or leave them running.",
+        f"Prices are {prices.caveat(region)}.",
+    ]
