@@ -130,7 +130,8 @@ def test_every_call_of_the_runs_is_in_the_policy_and_nothing_else(recorded: Orga
     class_of_its_own(recorded)
     made = {OTHERWISE.get(action, action) for action, _, _ in Recorder.calls} - FREE
     needed = set(permissions.actions(POLICY)) - {"ec2:CreateTags"}
-    assert (sorted(made - {"ec2:CreateTags"} - needed), sorted(needed - made)) == ([], []), "not in docs/aws.md, and there for nothing"
+    lacking, spare = sorted(made - {"ec2:CreateTags"} - needed), sorted(needed - made)
+    assert (lacking, spare) == ([], []), f"docs/aws.md lacks {lacking}, and has {spare} for nothing"
     owned = next(one["Action"] for one in POLICY["Statement"] if "aws:ResourceTag/classroom:name" in str(one.get("Condition")))
     strangers = [(action, others) for action, _, others in Recorder.calls if action in owned and others]
     assert strangers == [], "changed without the class's tag"
