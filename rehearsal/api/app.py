@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("rehearsal.api")
 READS = ("Describe", "Get", "List")
+CHECKED = ("RunInstances",)  # what moto looks at before it says that a dry run would succeed; for other actions it may carry it out
 
 
 class Application:
@@ -64,6 +65,8 @@ class Application:
         failed = fault and fault.error(call)
         if failed and not fault.lost_reply:
             return _response(failed)
+        if call.service == "ec2" and call.action not in CHECKED and _form(request).get("DryRun") == ["true"]:
+            return _response(errors.dry_run(call))
         with faults.effective(fault):
             response = self._call_moto(request, call)
         if fault and fault.lost_reply:

@@ -61,6 +61,11 @@ def unsupported(call: Call) -> Answer:
     return answer(call, 400, "UnsupportedOperation", f"The rehearsal cloud does not implement {call.name}.")
 
 
+def dry_run(call: Call) -> Answer:
+    """Say that nothing but the dry run keeps an action from being carried out."""
+    return answer(call, 412, "DryRunOperation", "Request would have succeeded, but DryRun flag is set.")
+
+
 def internal(call: Call, problem: Exception) -> Answer:
     """Report a defect of the rehearsal itself; its traceback is in the server's log. 501, so that no SDK retries it."""
     return answer(call, 501, "InternalError", f"The rehearsal cloud failed at {call.name}: {type(problem).__name__}: {problem}")

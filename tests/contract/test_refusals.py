@@ -73,9 +73,9 @@ CASES = {
 }
 
 
-def run(environment: dict[str, str], arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run site.yml as an organiser types it."""
-    command = ["ansible-playbook", "site.yml", "-e", f"classroom_image={IMAGE}", *arguments.split()]
+def run(environment: dict[str, str], arguments: str, playbook: str = "site.yml") -> subprocess.CompletedProcess[str]:
+    """Run a playbook as an organiser types it."""
+    command = ["ansible-playbook", playbook, "-e", f"classroom_image={IMAGE}", *arguments.split()]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -131,6 +131,15 @@ def test_the_stack_is_judged_before_the_cloud_is_asked(environment: dict[str, st
     said = [line.removeprefix("localhost: ") for line in done.stdout.splitlines() if line.startswith("localhost: ")]
     assert said[:2] == ["Stack tensorflow-2026 cannot run on t3.large:", "- t3.large has no GPU, and the stack needs one of NVIDIA's"]
     assert said[-1].startswith("There are no AWS credentials.")
+
+
+def test_without_credentials_a_page_still_reckons_and_ends_with_an_error(environment: dict[str, str]) -> None:
+    done = run(environment | {"AWS_ACCESS_KEY_ID": ""}, "-e classroom_instance_type=g4dn.xlarge", "playbooks/preflight.yml")
+    assert done.returncode == PREFLIGHT and "  Class rehearsal, an estimate: the class's account was not looked at\n" in done.stdout
+    assert "8 needed. AWS was not asked." in done.stdout and "L-DB2E81BA --desired-value 8 --region us-west-2" in done.stdout
+    assert "Cost of 2 seats: about $1.07 an hour while they run" in done.stdout
+    said = [line for line in done.stdout.splitlines() if line.startswith("localhost: ")]
+    assert len(said) == 1 and said[0].startswith("localhost: There are no AWS credentials.")
 
 
 def test_a_key_pair_that_only_has_the_name_of_the_class_is_not_taken_over(cloud: str, environment: dict[str, str]) -> None:

@@ -6,8 +6,7 @@ import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.classroom.gpu.plugins.callback import classroom
 from ansible_collections.classroom.gpu.plugins.filter import classroom as filters
-from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors
-from ansible_collections.classroom.gpu.plugins.modules import ec2_preflight
+from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors, class_settings
 from botocore import exceptions
 
 URL = "https://ec2.us-west-2.amazonaws.com"
@@ -46,7 +45,7 @@ def test_errors_in_an_organisers_words(error: Exception, words: str) -> None:
 )
 def test_choose(only: str, seats: list[str], wrong: int) -> None:
     problems: list[str] = []
-    assert ec2_preflight.choose(only, ["s01", "s02"], "the roster", problems) == seats
+    assert class_settings.choose(only, ["s01", "s02"], "the roster", problems) == seats
     assert len(problems) == wrong
 
 
@@ -74,8 +73,8 @@ def test_what_was_said_last_is_the_end(ends: str, planned: str, setting: str, un
     problems: list[str] = []
     params = {"classroom": "x", "until": until, "ends": "as set"}
     found = {"ends": setting, "missing": [], "existing": [{"seat": "s01", "ends": ends, "planned": planned}]}
-    found["moved"] = ec2_preflight.moved(found, params)
-    ec2_preflight.check_past(found, params, problems)
+    found["moved"] = class_settings.moved(found, params)
+    class_settings.check_past(found, params, problems)
     assert (found["moved"], len(problems)) == (["s01"] if moved else [], bool(says))
     assert says in " ".join(problems)
 

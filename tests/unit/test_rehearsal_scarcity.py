@@ -317,6 +317,15 @@ def test_a_token_holds_in_its_zone_and_after_a_launch_without_room(cloud):
     assert len(cloud.instances()) == 3
 
 
+def test_a_dry_run_changes_nothing_whatever_the_action(cloud):
+    (instance,) = cloud.run()
+    before = cloud.see(instance)
+    for call in (cloud.ec2.modify_instance_metadata_options, cloud.ec2.modify_instance_attribute, cloud.ec2.terminate_instances):
+        about = {"InstanceIds": [instance]} if call == cloud.ec2.terminate_instances else {"InstanceId": instance}
+        assert refused(call, DryRun=True, **about)[:2] == ("DryRunOperation", 412)
+    assert cloud.see(instance) == before
+
+
 def test_a_dry_run_uses_no_token_and_wants_no_room(cloud):
     cloud.control("Capacity", types="*", zones="*", room=0)
     assert refused(cloud.run, ClientToken="s01", DryRun=True)[0] == "DryRunOperation"

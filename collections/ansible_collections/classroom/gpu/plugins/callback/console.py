@@ -44,15 +44,19 @@ class CallbackModule(default.CallbackModule):
         """Print the message of a failure below the name of its task."""
         if self._last_task_banner != result.task._uuid:
             self._print_task_banner(result.task)
+        self.show_plan(result)
         for line in str(result.result.get("msg", "")).splitlines():
             self._display.display(f"{prefix}: {line}", color=constants.COLOR_ERROR)
 
     def v2_runner_on_ok(self, result) -> None:
         """Print the plan of a module that looks at EC2 or changes something there, and which seats did not come to what is wanted."""
         super().v2_runner_on_ok(result)
-        if not str(result.task.resolved_action).startswith(EC2):
-            return
-        for line in result.result.get("plan", ()):
+        self.show_plan(result)
+        if str(result.task.resolved_action).startswith(EC2) and result.result.get("missing"):
+            for line in result.result.get("msg", "").splitlines():
+                self._display.display(f"  {line}", color=constants.COLOR_ERROR)
+
+    def show_plan(self, result) -> None:
+        """Print what a module found and is about; where something is in the way, a page is told nevertheless."""
+        for line in result.result.get("plan", ()) if str(result.task.resolved_action).startswith(EC2) else ():
             self._display.display(f"  {line}", color=constants.COLOR_HIGHLIGHT)
-        for line in result.result["msg"].splitlines() if result.result.get("missing") and "msg" in result.result else ():
-            self._display.display(f"  {line}", color=constants.COLOR_ERROR)

@@ -15,6 +15,10 @@ REFUSED = {
 }  # fmt: skip
 EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
 DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
+MENDS = {
+    "PendingVerification": "AWS is still validating the account for this region. It takes minutes, four hours at most: run this again then",
+    "OptInRequired": "The account is not signed up for EC2, or the image has terms to accept: open EC2 and the image's page in the console",
+}
 HOW = '`aws configure`, `export AWS_PROFILE=...`, or for the rehearsal `eval "$(python -m rehearsal env)"`'
 
 
@@ -61,4 +65,6 @@ def _explain_answer(error: boto.ClientError) -> str:
         return f"AWS does not know these credentials ({code(error)}). Check the keys: {HOW}."
     if code(error) in DENIED:
         return f"These credentials may not call {error.operation_name}: allow it in IAM. AWS says: {message}"
+    if code(error) in MENDS:
+        return f"{MENDS[code(error)]} ({code(error)})."
     return f"{error.operation_name} was refused: {message} ({code(error)})."

@@ -7,8 +7,11 @@ DOCUMENTATION = """
 module: ec2_preflight
 short_description: Look at the settings and the cloud before anything is attempted
 description:
-  - Reads only. Finds whose credentials these are, whether a class can be launched as its settings say, and what exists of it.
+  - Reads only. Finds whose credentials these are, whether a class can be launched as its settings say, what exists of it, and, where
+    machines are to run, whether the account's vCPU quotas allow them.
   - Fails with every problem that it found at once, each a sentence with its mend.
+  - With O(page) it also tries the permissions, tells all that it found on a page, problems or not, and writes it to C(plan.json) in the
+    class's folder. Only then, and with O(request_quota), it changes something, by asking AWS for a larger quota.
 options:
   classroom: {description: Name of the class, type: str, required: true}
   account: {description: The only account that may be touched (12 digits), type: str, default: ''}
@@ -18,7 +21,11 @@ options:
   roster: {description: "CSV file with the columns seat, name and email", type: path}
   instance_types: {description: "EC2 instance types of a seat, the wanted one first", type: list, elements: str}
   spot: {description: "Spot machines are asked for, and refused", type: bool, default: false}
-  class_dir: {description: The class's folder with the proofs of its seats, type: path}
+  class_dir: {description: "The class's folder with the proofs of its seats, and for the plan of a page", type: path}
+  page: {description: Tell everything, type: bool, default: false}
+  request_quota: {description: "With a page, ask AWS for the vCPU quota that is missing, once", type: bool, default: false}
+  policy: {description: "Text with the IAM policy that a class needs, as its block of JSON", type: path}
+  disk_gib: {description: "Size of a seat's disk in GiB, for its price", type: int, default: 0}
   image: {description: SSM parameter that holds the id of the image, type: str}
   stack: {description: Folder of the stack, type: path}
   course: {description: The course's git repository, type: str}
@@ -34,6 +41,7 @@ author: [GPU Classroom]
 RETURN = """
 cloud: {description: AWS or the endpoint that stands in for it, type: str, returned: success}
 account: {description: Account of the credentials, type: str, returned: success}
+identity: {description: ARN of the credentials, type: str, returned: success}
 region: {description: Region, type: str, returned: success}
 wanted: {description: Ids of the seats that this run is about, type: list, returned: success}
 missing: {description: "Wanted seats to launch, each with seat", type: list, returned: success}
@@ -45,11 +53,18 @@ existing: {description: Those of them that are wanted, type: list, returned: suc
 strays: {description: Second machines of wanted seats, which a launch ends; not among existing, type: list, returned: success}
 gpu: {description: What GPU a seat has and what drives it, type: str, returned: success}
 vpc_id: {description: The default VPC, type: str, returned: success}
-image: {description: "id, root_device and size_gib", type: dict, returned: success}
+image: {description: "id, name, root_device and size_gib", type: dict, returned: success}
+disk_gib: {description: Size of a seat's disk in GiB, type: int, returned: success}
+offers: {description: Zones that offer each instance type, type: dict, returned: success}
+to_run: {description: "Seats to be launched or started, each with the types that it may have", type: dict, returned: success}
+quotas: {description: "vCPU quotas of these types, each with family, limit, applied, used and unknown", type: list, returned: success}
+request: {description: Lines with what to ask AWS for, type: list, returned: success}
+cost: {description: "Dollars: hour, day, stopped (an hour) and, where there are sessions, sessions", type: dict, returned: success}
+permissions: {description: "With a page: actions allowed, denied, untried, odd, and the policy that lacks", type: dict, returned: success}
 key: {description: The public key that EC2 holds for the class, type: str, returned: success}
 groups: {description: Ids of the class's security groups, type: list, returned: success}
 volumes: {description: Ids of the class's volumes that no instance holds, type: list, returned: success}
-plan: {description: Lines that say where a run acts and on what, type: list, returned: success}
+plan: {description: "Lines that say where a run acts and on what; a page is told also by a failure", type: list, returned: always}
 """
 
 EXAMPLES = """
@@ -66,79 +81,64 @@ EXAMPLES = """
     allowed_cidrs: [192.0.2.0/24]
 """
 
-import difflib
-from datetime import UTC, datetime, timedelta
+import copy
+import json
+import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import urlsplit
 
-import yaml
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors, class_hours, machines, networks, roster, verdict
+from ansible_collections.classroom.gpu.plugins.module_utils import (
+    class_hours,
+    machines,
+    permissions,
+    plan,
+    quota,
+    roster,
+)
+from ansible_collections.classroom.gpu.plugins.module_utils.class_settings import (
+    check_ends,
+    check_past,
+    check_roster,
+    check_settings,
+    check_stack,
+    check_until,
+    choose,
+    guess,
+    moved,
+    settings_file,
+    zone,
+)
+from ansible_collections.classroom.gpu.plugins.module_utils.cloud import Cloud, Denied, Refusal, boto3
 
-try:
-    import boto3
-    from botocore.config import Config
-    from botocore.exceptions import BotoCoreError, ClientError
-    from botocore.parsers import ResponseParserError
-except ImportError:
-    boto3 = None
-
-
-class Refusal(Exception):
-    """A problem that makes further questions pointless."""
-
-
-class Cloud:
-    """The read-only calls of this module; every error becomes a Refusal in an organiser's words."""
-
-    def __init__(self, region: str | None) -> None:
-        try:
-            self.session = boto3.session.Session(region_name=region)
-        except BotoCoreError as error:
-            raise Refusal(aws_errors.explain(error, "AWS")) from error
-        self.region = self.session.region_name
-        if not self.region:
-            raise Refusal("No region is set. Type `export AWS_REGION=us-west-2`, or the region of your class.")
-        known = [name for part in self.session.get_available_partitions() for name in self.session.get_available_regions("ec2", part)]
-        if self.region not in known:
-            raise Refusal(f"{self.region} is no region of AWS.{guess(self.region, known)} Set AWS_REGION.")
-
-    def ask(self, service: str, operation: str, **arguments) -> dict:
-        """Call an operation, all pages of it; impatient, because an organiser waits. ClientErrors named `absent` give {}."""
-        absent = arguments.pop("absent", ())
-        config = Config(connect_timeout=5, read_timeout=30, retries={"total_max_attempts": 3, "mode": "standard"})
-        endpoint = "AWS"
-        try:
-            client = self.session.client(service, config=config)
-            endpoint = client.meta.endpoint_url
-            if client.can_paginate(operation):
-                return client.get_paginator(operation).paginate(**arguments).build_full_result()
-            return getattr(client, operation)(**arguments)
-        except (BotoCoreError, ClientError, ResponseParserError, ValueError) as error:
-            if aws_errors.code(error) in absent:
-                return {}
-            raise Refusal(aws_errors.explain(error, endpoint)) from error
-
-    def name(self) -> str:
-        """`AWS`, or the address of what stands in for it."""
-        endpoint = self.session.client("ec2").meta.endpoint_url
-        return "AWS" if (urlsplit(endpoint).hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn")) else endpoint
+# What was found, before anything was.
+NOTHING = {
+    **dict.fromkeys(("account", "identity", "cloud", "region", "gpu", "ends", "vpc_id", "key"), ""),
+    **{
+        name: []
+        for name in ("wanted", "missing", "existing", "strays", "moved", "seats", "pools", "groups", "volumes", "quotas", "request")
+    },
+    **{name: {} for name in ("image", "offers", "to_run", "cost", "permissions")},
+}
+STANDING = ("stopping", "stopped")
+# Without these the quota is unknown, which keeps no class from being launched.
+OPTIONAL = "servicequotas:"
 
 
-def guess(word: str, known: list[str]) -> str:
-    """Return ` Did you mean x?` or nothing."""
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f" Did you mean {near[0]}?" if near else ""
+def attempt(problems: list[str], otherwise: object, look: Callable, *arguments: object) -> object:
+    """Return what a look finds; where AWS refuses, say so beside all else that is wrong."""
+    try:
+        return look(*arguments)
+    except Refusal as refusal:
+        problems += [str(refusal)] if str(refusal) not in problems else []
+        return otherwise
 
 
-def settings_file(params: dict) -> str:
-    """The file in which an organiser sets what is wrong."""
-    return f"group_vars/classroom_{params['classroom']}.yml"
-
-
-def check_account(cloud: Cloud, params: dict) -> str:
-    """Return the account of the credentials; refuse unless it is the one that the settings name."""
-    account = cloud.ask("sts", "get_caller_identity")["Account"]
+def check_account(cloud: Cloud, params: dict) -> tuple[str, str]:
+    """Return account and ARN of the credentials; refuse unless the account is the one that the settings name."""
+    caller = cloud.ask("sts", "get_caller_identity")
+    account = caller["Account"]
     line = f'`classroom_account: "{account}"` into {settings_file(params)}'
     if not params["account"]:
         raise Refusal(f"classroom_account is not set. These credentials belong to account {account}: if that is the class's, write {line}.")
@@ -147,128 +147,7 @@ def check_account(cloud: Cloud, params: dict) -> str:
             f"These credentials belong to account {account}, but the class may only touch {params['account']} (classroom_account)."
             f" Choose others with AWS_PROFILE, or write {line}."
         )
-    return account
-
-
-def check_settings(params: dict, problems: list[str]) -> None:
-    """Check what needs no cloud."""
-    mend = f"in {settings_file(params)}."
-    wrong = networks.network_problems(params["allowed_cidrs"], params["allow_everyone"])
-    problems += [f"classroom_allowed_cidrs in {settings_file(params)}: {problem}" for problem in wrong]
-    if params["spot"]:
-        problems.append(f"Spot machines are refused: AWS takes them back at two minutes' notice, in class. Remove classroom_spot {mend}")
-    if not params["course"]:
-        problems.append(f"The class has no course. Set classroom_course_repository, the address of a git repository, {mend}")
-    wrong = class_hours.session_problems(params["sessions"], zone(params))
-    problems += [f"classroom_sessions in {settings_file(params)}: {problem}" for problem in wrong]
-
-
-def read_stack(path: Path) -> tuple[dict, list[str]]:
-    """Return the stack of a stack.yml, and what is wrong with the file."""
-    try:
-        stack = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        return {}, [f"it is no YAML ({' '.join(str(error).split())})."]
-    wrong = verdict.stack_problems(stack)
-    return ({} if wrong else stack), wrong
-
-
-def check_stack(params: dict, problems: list[str]) -> str:
-    """Judge the stack on the class's instance types, before anything else; return the plan's line about the GPU."""
-    folder, mend = Path(params["stack"]), f"in {settings_file(params)}."
-    known = {path.parent.name: read_stack(path) for path in sorted(folder.parent.glob("*/stack.yml"))}
-    if folder.name not in known:
-        problems.append(f"There is no stack {folder.name}.{guess(folder.name, list(known))} Set classroom_stack {mend}")
-        return ""
-    stack, wrong = known[folder.name]
-    problems += [f"{folder}/stack.yml: {problem}" for problem in wrong]
-    if wrong:
-        return ""
-    system, cards = verdict.system_of(params["image"]), []
-    for kind in params["instance_types"]:
-        found = verdict.verdict(stack, kind, system, [one for one, _ in known.values() if one])
-        cards.append(found.gpu)
-        if not found.ok:
-            works = [f"What works is {found.nearest}: set classroom_stack and classroom_instance_type {mend}"] if found.nearest else []
-            where = f"{kind} under {system}" if system else kind
-            reasons = [f"- {reason}" for reason in found.reasons]
-            problems.append("\n".join([f"Stack {folder.name} cannot run on {where}:", *reasons, *works]))
-    gpu = ", or ".join(dict.fromkeys(cards))
-    return gpu if system else f"{gpu} (the image's system is unknown, so it was not held against the stack)"
-
-
-def zone(params: dict) -> str:
-    """Return the zone in which ends are told."""
-    return class_hours.zone_of(params["ends"], params["timezone"])
-
-
-def check_ends(params: dict, problems: list[str]) -> str:
-    """Return the end that is set, as tags hold it; empty if it is none."""
-    example = f"`classroom_ends: \"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%d} 18:00 Europe/Berlin\"`, or never"
-    if not params["ends"]:
-        problems.append(f"classroom_ends is not set: nothing is launched without its end. Write {example}, into {settings_file(params)}.")
-        return ""
-    try:
-        return class_hours.stamp(class_hours.end_of(params["ends"]))
-    except ValueError as error:
-        problems.append(f"classroom_ends: {error} Write it as {example}, in {settings_file(params)}.")
-        return ""
-
-
-def check_until(params: dict, problems: list[str]) -> str:
-    """Return the end that -e ends= asks for, as tags hold it; empty if it is none."""
-    now = datetime.now(UTC)
-    try:
-        end = class_hours.until(params["until"], zone(params), now)
-    except ValueError as error:
-        problems.append(f"-e ends=: {error} Write it as 20:00, which is today, as {now:%Y-%m-%d}T20:00, or never.")
-        return ""
-    if end and end <= now:
-        told = class_hours.words(class_hours.stamp(end), zone(params))
-        other = f"Another day's is written as {now + timedelta(days=1):%Y-%m-%d}T20:00."
-        problems.append(f"-e ends={params['until']} is {told}, which is past. {other}")
-    return class_hours.stamp(end)
-
-
-def moved(found: dict, params: dict) -> list[str]:
-    """Return the wanted seats that exist and get another end. One that was moved since the settings were last edited keeps its own."""
-    if not found["ends"]:
-        return []
-    known = "ends" if params["until"] else "planned"
-    return [seat["seat"] for seat in found["existing"] if seat[known] != found["ends"] or not seat["ends"]]
-
-
-def check_past(found: dict, params: dict, problems: list[str]) -> None:
-    """Refuse to launch or start what would stop at once."""
-    new = [seat["seat"] for seat in found["missing"]] + found["moved"]
-    now = datetime.now(UTC)
-    if new and class_hours.is_past(found["ends"], now):
-        mend = f"Set a later one in {settings_file(params)}."
-        problems.append(f"classroom_ends is {params['ends']}, which is past: {', '.join(new)} would stop at once. {mend}")
-    over = [seat["seat"] for seat in found["existing"] if seat["seat"] not in new and class_hours.is_past(seat["ends"], now)]
-    if over:
-        move = f"Move it: `ansible-playbook playbooks/extend.yml -e ends=20:00 -e seats={','.join(over)}`"
-        problems.append(f"The end of {', '.join(over)} is past. {move}, or set another classroom_ends in {settings_file(params)}.")
-
-
-def check_roster(params: dict, problems: list[str]) -> list[str]:
-    """Return the seats of the roster file."""
-    path = Path(params["roster"])
-    if not path.is_file():
-        problems.append(f"There is no roster {path}. Type `cp rosters/example.csv {path}` and write your class into it.")
-        return []
-    seats, wrong = roster.read_roster(path.read_text(encoding="utf-8-sig"))
-    problems += [f"Roster {path}: {problem}" for problem in wrong]
-    return seats
-
-
-def choose(only: str, known: list[str], where: str, problems: list[str]) -> list[str]:
-    """Return the seats that `-e seats=` chooses among the known ones; all of them if it is empty."""
-    chosen = roster.chosen(only)
-    unknown = [seat for seat in chosen if seat not in known]
-    if unknown:
-        problems.append(f"-e seats= names {', '.join(unknown)}, but {where} has {', '.join(known) or 'no seat'}.")
-    return chosen or known
+    return account, caller["Arn"]
 
 
 def check_zones(cloud: Cloud, params: dict, problems: list[str]) -> dict[str, list[str]]:
@@ -285,7 +164,7 @@ def check_zones(cloud: Cloud, params: dict, problems: list[str]) -> dict[str, li
 
 
 def check_image(cloud: Cloud, params: dict, problems: list[str]) -> dict:
-    """Return id, root device and size (GiB) of the image that the SSM parameter names now."""
+    """Return id, name, root device and size (GiB) of the image that the SSM parameter names now."""
     name, mend = params["image"], f"Set classroom_image in {settings_file(params)}."
     parameter = cloud.ask("ssm", "get_parameter", Name=name, absent=("ParameterNotFound", "ValidationException")).get("Parameter")
     if not parameter:
@@ -299,7 +178,7 @@ def check_image(cloud: Cloud, params: dict, problems: list[str]) -> dict:
         return {}
     root = images[0]["RootDeviceName"]
     disks = [disk["Ebs"]["VolumeSize"] for disk in images[0]["BlockDeviceMappings"] if disk.get("DeviceName") == root and "Ebs" in disk]
-    return {"id": image, "root_device": root, "size_gib": max(disks, default=0)}
+    return {"id": image, "name": images[0].get("Name", ""), "root_device": root, "size_gib": max(disks, default=0)}
 
 
 def check_network(cloud: Cloud, offers: dict[str, list[str]], problems: list[str]) -> tuple[str, list[dict]]:
@@ -380,58 +259,202 @@ def check_names(cloud: Cloud, params: dict, problems: list[str]) -> None:
             )
 
 
-def check_launch(cloud: Cloud, params: dict, problems: list[str]) -> dict:
-    """Return what a launch needs, left empty if none is intended."""
-    if not params["launch"]:
-        return {"vpc_id": "", "pools": [], "image": {}}
-    check_names(cloud, params, problems)
-    zones = check_zones(cloud, params, problems)
-    vpc_id, pools = check_network(cloud, zones, problems)
-    return {"vpc_id": vpc_id, "pools": pools, "image": check_image(cloud, params, problems)}
+def look_at_launch(cloud: Cloud, params: dict, found: dict, problems: list[str]) -> None:
+    """Find what a launch needs."""
+    attempt(problems, None, check_names, cloud, params, problems)
+    found["offers"] = attempt(problems, {}, check_zones, cloud, params, problems)
+    found["vpc_id"], found["pools"] = attempt(problems, ("", []), check_network, cloud, found["offers"], problems)
+    found["image"] = attempt(problems, {}, check_image, cloud, params, problems)
+    found["disk_gib"] = max(params["disk_gib"], found["image"].get("size_gib", 0))
 
 
-def ending(seat: dict, found: dict, params: dict) -> str:
-    """Say when a seat that exists stops, and what this run makes of that."""
-    now = f", ends {class_hours.words(seat['ends'], zone(params))}" if seat["ends"] else ""
-    return f"{now}, from now on {class_hours.words(found['ends'], zone(params))}" if seat["seat"] in found["moved"] else now
+def read_quota(cloud: Cloud, family: quota.Family, running: list[dict]) -> quota.Quota:
+    """Return the quota of a family, applied or else AWS's default. One that cannot be read is unknown."""
+    asked, used = {"ServiceCode": "ec2", "QuotaCode": family.code, "absent": ("NoSuchResourceException",)}, quota.used(running, family)
+    try:
+        applied = cloud.ask("service-quotas", "get_service_quota", **asked)
+        known = applied or cloud.ask("service-quotas", "get_aws_default_service_quota", **asked)
+    except Refusal as refusal:
+        return quota.Quota(family, None, False, used, f"It could not be read: {' '.join(str(refusal).split())[:300]}")
+    if not known:
+        return quota.Quota(family, None, False, used, "Service Quotas does not know it here.")
+    return quota.Quota(family, known["Quota"]["Value"], bool(applied), used)
 
 
-def plan(found: dict, params: dict) -> list[str]:
-    """Say where this run acts and what it finds there."""
-    states = {seat["seat"]: f"{seat['state']}, {seat['instance_type']}{ending(seat, found, params)}" for seat in found["existing"]}
-    end = f", ends {class_hours.words(found['ends'], zone(params))}" if found["ends"] else ""
-    absent = f"to be launched, {' or '.join(params['instance_types'])}{end}" if params["launch"] else "does not exist"
-    where = f"Class {params['classroom']} on {found['cloud']}, account {found['account']}, region {found['region']}"
-    lines = [f"  {seat}: {states.get(seat, absent)}" for seat in found["wanted"]]
-    lines += [f"  {one['seat']}: has a second machine, {one['instance_id']}, never proven, to be ended" for one in found["strays"]]
-    return [where, *([f"  {found['gpu']}"] if found["gpu"] else []), *lines]
+def requests(cloud: Cloud, family: quota.Family) -> list[dict]:
+    """Return what AWS was asked for, answered or not."""
+    asked = {"ServiceCode": "ec2", "QuotaCode": family.code}
+    return cloud.ask("service-quotas", "list_requested_service_quota_change_history_by_quota", **asked)["RequestedQuotas"]
 
 
-def look(params: dict, problems: list[str]) -> dict:
-    """Return everything that was found; what is wrong is added to `problems`."""
-    gpu = check_stack(params, problems) if params["launch"] else ""
-    rostered = check_roster(params, problems) if params["launch"] else []
-    if params["launch"]:
-        check_settings(params, problems)
-    ends = check_ends(params, problems) if params["launch"] else check_until(params, problems) if params["until"] else ""
-    cloud = Cloud(params["region"])
-    found = {"account": check_account(cloud, params), "region": cloud.region, "cloud": cloud.name(), "gpu": gpu, "ends": ends}
+def file_request(cloud: Cloud, family: quota.Family, value: int) -> bool:
+    """Ask AWS for more; tell whether that was new."""
+    asked = {"ServiceCode": "ec2", "QuotaCode": family.code, "DesiredValue": float(value)}
+    return bool(cloud.ask("service-quotas", "request_service_quota_increase", absent=("ResourceAlreadyExistsException",), **asked))
+
+
+def check_quota(cloud: Cloud, params: dict, found: dict, problems: list[str]) -> None:
+    """Refuse to launch or start half of what is wanted because of a quota; ask for a larger one if that is wanted, too."""
+    standing = {seat["seat"]: [seat["instance_type"]] for seat in found["existing"] if seat["state"] in STANDING}
+    found["to_run"] = to_run = standing | {seat["seat"]: params["instance_types"] for seat in found["missing"]}
+    if not to_run and not params["page"]:
+        return
+    on = [{"Name": "instance-state-name", "Values": ["pending", "running"]}]
+    running = [one for group in cloud.ask("ec2", "describe_instances", Filters=on)["Reservations"] for one in group["Instances"]]
+    kinds = [*params["instance_types"], *(kind for kinds in standing.values() for kind in kinds)]
+    found["quotas"] = [read_quota(cloud, family, running) for family in dict.fromkeys(map(quota.family_of, kinds))]
+    histories = {}
+    for tight in quota.short(to_run, found["quotas"]):
+        family, value = tight.family, quota.desired(to_run, tight)
+        found["request"] += quota.request_text(family, value, cloud.region, reason(found, params))
+        history = attempt(problems, [], requests, cloud, family)
+        wanted = params["page"] and params["request_quota"] and not params["check"]
+        if wanted and not quota.open_request(history) and not quota.answered(history, value):
+            found["changed"] = attempt(problems, False, file_request, cloud, family, value)
+            history = attempt(problems, [], requests, cloud, family)
+        histories[family.code] = history
+    small = quota.problem(to_run, found["quotas"], cloud.region, histories)
+    problems += [small] if small else []
+
+
+def reason(found: dict, params: dict) -> str:
+    """Say for AWS what the machines are for."""
+    days = ", ".join(dict.fromkeys(str(session.get("day", "")) for session in params["sessions"]))
+    ends = class_hours.words(found["ends"], zone(params)) if found["ends"] not in ("", class_hours.NEVER) else ""
+    stop = f"; the machines stop by themselves at {ends}" if ends else ""
+    kinds = " or ".join(params["instance_types"])
+    return f"a class of {len(found['wanted'])}, each with a {kinds} of their own{f' on {days}' if days else ''}{stop}."
+
+
+def check_permissions(cloud: Cloud, params: dict, found: dict, problems: list[str]) -> None:
+    """Try what the policy allows that this run did not do anyway; tell what is missing."""
+    try:
+        policy = permissions.policy(Path(params["policy"]).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        problems.append(f"{params['policy']} tells no policy ({error}), so the permissions were not tried.")
+        return
+    needed, odd = permissions.actions(policy), {}
+    for action, asked in permissions.dry_runs(needed, found, params).items():
+        if action not in cloud.allowed and action not in cloud.denied:
+            try_out(cloud, action, asked, odd, problems)
+    denied = set(cloud.denied)
+    missing = json.dumps(permissions.narrowed(policy, denied), indent=2).splitlines() if denied else []
+    untried = [action for action in needed if action not in cloud.allowed | denied and action not in odd]
+    found["permissions"] = {
+        "allowed": sorted(cloud.allowed & set(needed)),
+        "denied": sorted(denied),
+        "untried": untried,
+        "odd": odd,
+        "policy": missing,
+    }
+    problems[:] = [problem for problem in problems if problem not in cloud.denied.values()]
+    blocking = [action for action in sorted(denied) if not action.startswith(OPTIONAL)]
+    if blocking:
+        problems.append(f"These credentials may not do what a class needs: {', '.join(blocking)}. Add the policy above to them in IAM.")
+
+
+def try_out(cloud: Cloud, action: str, asked: dict, odd: dict, problems: list[str]) -> None:
+    """Try one action; what EC2 says instead of yes or no is told, and is in the way where a launch would meet it, too."""
+    try:
+        cloud.try_out(action, **asked)
+    except Denied:
+        return  # the cloud keeps it in mind
+    except Refusal as refusal:
+        odd[action] = str(refusal)
+        if action == "ec2:RunInstances" and str(refusal) not in problems:
+            problems.append(str(refusal))
+
+
+def estimate(found: dict, params: dict) -> None:
+    """Reckon without AWS what the roster's seats need."""
+    found["wanted"] = roster.chosen(params["only"]) or found["roster"]
+    found["missing"] = [{"seat": seat} for seat in found["wanted"]]
+    found["to_run"] = {seat: params["instance_types"] for seat in found["wanted"]}
+    family = quota.family_of(params["instance_types"][0])
+    unasked = quota.Quota(family, None, False, 0, "AWS was not asked.")
+    found["quotas"], found["disk_gib"] = [unasked], params["disk_gib"]
+    found["request"] = quota.request_text(
+        family, quota.desired(found["to_run"], unasked), found["region"] or "of your class", reason(found, params)
+    )
+
+
+def reckon(found: dict, params: dict) -> dict:
+    """Return what the wanted seats cost."""
+    there = {seat["seat"]: seat["instance_type"] for seat in found["existing"]}
+    kinds = [there.get(seat, params["instance_types"][0]) for seat in found["wanted"]]
+    wrong = class_hours.session_problems(params["sessions"], zone(params))
+    return plan.cost(kinds, found["disk_gib"], [] if wrong else class_hours.sessions(params["sessions"], zone(params)))
+
+
+def look_at_seats(cloud: Cloud, params: dict, found: dict, problems: list[str]) -> None:
+    """Find the wanted seats, which of them exist, and what this run makes of them."""
     found["seats"], strays = existing_seats(cloud, params, problems)
-    found |= belongings(cloud, params) | check_launch(cloud, params, problems)
     ids = [seat["seat"] for seat in found["seats"]]
-    known, where = (rostered, f"the roster {params['roster']}") if params["launch"] else (ids, f"class {params['classroom']}")
+    known, where = (found["roster"], f"the roster {params['roster']}") if params["launch"] else (ids, f"class {params['classroom']}")
     found["wanted"] = choose(params["only"], known, where, problems)
     wanted = [seat for seat in found["seats"] if seat["seat"] in found["wanted"]]
     found["existing"] = [seat for seat in wanted if seat["instance_id"] not in strays]
     found["strays"] = [seat for seat in wanted if seat["instance_id"] in strays]
-    gone = [seat for seat in found["wanted"] if seat not in ids] if params["launch"] else []
-    found["missing"] = [{"seat": seat} for seat in gone]
+    found["missing"] = [{"seat": seat} for seat in found["wanted"] if seat not in ids] if params["launch"] else []
     found["moved"] = moved(found, params)
     if params["launch"]:
         check_past(found, params, problems)
     if params["until"] and not found["existing"]:
         problems.append(f"Class {params['classroom']} has no seat whose end could be moved.")
-    return found | {"plan": plan(found, params)}
+
+
+def look_at_settings(params: dict, found: dict, problems: list[str]) -> None:
+    """Check what needs no cloud."""
+    found["gpu"] = check_stack(params, problems) if params["launch"] else ""
+    found["roster"] = check_roster(params, problems) if params["launch"] else []
+    if params["launch"]:
+        check_settings(params, problems)
+    found["ends"] = check_ends(params, problems) if params["launch"] else check_until(params, problems) if params["until"] else ""
+
+
+def look(params: dict, found: dict, problems: list[str]) -> None:
+    """Find everything; what is wrong is added to `problems`. Raises Refusal where further questions are pointless."""
+    look_at_settings(params, found, problems)
+    cloud = Cloud(params["region"])
+    found["region"] = cloud.region
+    found["account"], found["identity"] = check_account(cloud, params)
+    found["cloud"] = cloud.name()
+    found |= attempt(problems, {}, belongings, cloud, params)
+    if params["launch"]:
+        look_at_launch(cloud, params, found, problems)
+    attempt(problems, None, look_at_seats, cloud, params, found, problems)
+    if params["launch"]:
+        attempt(problems, None, check_quota, cloud, params, found, problems)
+    if params["page"]:
+        check_permissions(cloud, params, found, problems)
+
+
+def write_plan(found: dict, problems: list[str], params: dict) -> bool:
+    """Keep the plan in the class's folder, for its owner alone; tell whether it is another one than before."""
+    path = Path(params["class_dir"]) / "plan.json"
+    told = {name: value for name, value in found.items() if name not in ("plan", "changed")} | {"problems": problems}
+    text = json.dumps(told, indent=2, sort_keys=True, default=str)
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        before = {}
+    if {name: value for name, value in before.items() if name != "made"} == json.loads(text):
+        return False
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".plan", delete=False, encoding="utf-8") as file:
+        file.write(json.dumps({"made": f"{datetime.now(UTC):{class_hours.STAMP}}"} | json.loads(text), indent=2) + "\n")
+    Path(file.name).replace(path)
+    return True
+
+
+def report(found: dict, problems: list[str], params: dict) -> None:
+    """Add the lines for an organiser, and keep a page's findings."""
+    if params["launch"]:
+        found["cost"] = reckon(found, params)
+    found["plan"] = (plan.page if params["page"] else plan.short)(found, params, zone(params))
+    found["quotas"] = [one._asdict() | {"family": one.family._asdict()} for one in found["quotas"]]
+    if params["page"] and found["account"] and params["class_dir"] and not params["check"]:
+        found["changed"] = write_plan(found, problems, params) or found["changed"]
 
 
 def main() -> None:
@@ -442,6 +465,10 @@ def main() -> None:
         "account": {"type": "str", "default": ""},
         "only": {"type": "str", "default": ""},
         "launch": {"type": "bool", "default": True},
+        "page": {"type": "bool", "default": False},
+        "request_quota": {"type": "bool", "default": False},
+        "policy": {"type": "path"},
+        "disk_gib": {"type": "int", "default": 0},
         "roster": {"type": "path"},
         "instance_types": {"type": "list", "elements": "str"},
         "spot": {"type": "bool", "default": False},
@@ -454,19 +481,24 @@ def main() -> None:
         "allowed_cidrs": {"type": "list", "elements": "str", "default": []},
         "allow_everyone": {"type": "bool", "default": False},
     }
-    needs = [("launch", True, ("roster", "instance_types", "image", "stack", "course", "class_dir"))]
+    needs = [("launch", True, ("roster", "instance_types", "image", "stack", "course", "class_dir")), ("page", True, ("policy",))]
     module = AnsibleModule(argument_spec=spec, required_if=needs, supports_check_mode=True)
     if boto3 is None:
         module.fail_json(msg=missing_required_lib("boto3"))
+    params = module.params | {"check": module.check_mode}
     problems: list[str] = []
-    found: dict = {}
+    found = copy.deepcopy(NOTHING) | {"roster": [], "disk_gib": params["disk_gib"], "changed": False}
     try:
-        found = look(module.params, problems)
+        look(params, found, problems)
     except Refusal as refusal:
         problems.append(str(refusal))
+        if params["page"]:
+            estimate(found, params)
+    report(found, problems, params)
     if problems:
-        module.fail_json(msg="\n".join(problems), problems=problems)
-    module.exit_json(changed=False, **found)
+        told = {"plan": found["plan"]} if params["page"] else {}
+        module.fail_json(msg="\n".join(problems), problems=problems, changed=found["changed"], **told)
+    module.exit_json(**found)
 
 
 if __name__ == "__main__":

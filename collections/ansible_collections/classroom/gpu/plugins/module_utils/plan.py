@@ -1,0 +1,131 @@
+"""What a run is about to do and what that costs, for an organiser: short for site.yml, a page for preflight.yml. Pure functions."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from ansible_collections.classroom.gpu.plugins.module_utils import class_hours, prices, quota
+
+
+def hours(begin: str, end: str) -> float:
+    """Return the hours between two moments as tags hold them."""
+    return (class_hours.of_stamp(end) - class_hours.of_stamp(begin)) / timedelta(hours=1)
+
+
+def cost(kinds: list[str], disk_gib: int, sessions: list[list[str]]) -> dict:
+    """Return what seats of these types cost, in dollars: an hour and a day of running, an hour of standing still, the class's sessions.
+
+    For the sessions machines run within them alone, while the disks are there from the first one's begin to the last one's end.
+    """
+    disks = len(kinds) * prices.disk(disk_gib)
+    running = sum((prices.machine(kind) or 0.0) + prices.ADDRESS_HOUR for kind in kinds)
+    of_class = {}
+    if sessions:
+        span = hours(min(begin for begin, _ in sessions), max(end for _, end in sessions))
+        of_class = {"sessions": running * sum(hours(*session) for session in sessions) + disks * span}
+    unknown = sorted({kind for kind in kinds if prices.machine(kind) is None})
+    return {"hour": running + disks, "day": 24 * (running + disks), "stopped": disks, "unknown": unknown} | of_class
+
+
+def price(found: dict, params: dict) -> list[str]:
+    """Say what the wanted seats cost."""
+    told, count = found["cost"], len(found["wanted"])
+    lines = [f"Cost of {count} seats: about ${told['hour']:.2f} an hour while they run, ${told['stopped']:.3f} while they are stopped"]
+    lines += details(found, params) if params["page"] else []
+    lines += [f"  without the price of {kind}, which is not known here: aws.amazon.com/ec2/pricing/on-demand" for kind in told["unknown"]]
+    return [*lines, f"  {prices.caveat(found['region'] or prices.REGIONS[0])}"]
+
+
+def details(found: dict, params: dict) -> list[str]:
+    """Say what the costs are made of, and what they are for a day and for the class's hours."""
+    told, month = found["cost"], found["disk_gib"] * prices.DISK_GIB_MONTH
+    kinds = [f"{kind} ${dollars:.3f}" for kind in params["instance_types"] if (dollars := prices.machine(kind)) is not None]
+    lines = [f"  ${told['day']:.2f} for a day of 24 hours"]
+    if "sessions" in told:
+        lines.append(f"  ${told['sessions']:.2f} for classroom_sessions, stopped in between")
+    parts = [*kinds, f"public address ${prices.ADDRESS_HOUR:.3f} an hour; disk of {found['disk_gib']} GiB ${month:.2f} a month"]
+    return [*lines, f"  of that each seat: {', '.join(parts)}"]
+
+
+def ending(seat: dict, found: dict, zone: str) -> str:
+    """Say when a seat that exists stops, and what this run makes of that."""
+    now = f", ends {class_hours.words(seat['ends'], zone)}" if seat["ends"] else ""
+    return f"{now}, from now on {class_hours.words(found['ends'], zone)}" if seat["seat"] in found["moved"] else now
+
+
+def where(found: dict, params: dict) -> str:
+    """Say where a run acts."""
+    if not found["account"]:
+        return f"Class {params['classroom']}, an estimate: the class's account was not looked at"
+    return f"Class {params['classroom']} on {found['cloud']}, account {found['account']}, region {found['region']}"
+
+
+def seats(found: dict, params: dict, zone: str) -> list[str]:
+    """Say of each seat what there is and what is to come."""
+    states = {seat["seat"]: f"{seat['state']}, {seat['instance_type']}{ending(seat, found, zone)}" for seat in found["existing"]}
+    end = f", ends {class_hours.words(found['ends'], zone)}" if found["ends"] else ""
+    absent = f"to be launched, {' or '.join(params['instance_types'])}{end}" if params["launch"] else "does not exist"
+    lines = [f"{seat}: {states.get(seat, absent)}" for seat in found["wanted"]]
+    return lines + [f"{one['seat']}: has a second machine, {one['instance_id']}, never proven, to be ended" for one in found["strays"]]
+
+
+def short(found: dict, params: dict, zone: str) -> list[str]:
+    """Say where this run acts, what it finds there, and what that costs an hour."""
+    lines = [*([found["gpu"]] if found["gpu"] else []), *seats(found, params, zone)]
+    lines += price(found, params) if params["launch"] and found["wanted"] else []
+    return [where(found, params), *(f"  {line}" for line in lines)]
+
+
+def kind_line(kind: str, found: dict) -> str:
+    """Say what a type has and where it is offered."""
+    cpus = f"{quota.vcpus(kind) or 'unknown'} vCPUs"
+    zones = f", offered in {', '.join(found['offers'][kind])}" if found["offers"].get(kind) else ""
+    return f"{kind}: {cpus}{zones}"
+
+
+def counted(found: dict) -> str:
+    """Say how many seats there are of each kind, and which are to come."""
+    states = [seat["state"] for seat in found["existing"]]
+    there = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
+    gone = ", ".join(one["seat"] for one in found["missing"])
+    come = [f"{len(found['missing'])} to be launched ({gone})"] if gone else []
+    return f"Seats: {len(found['wanted'])} wanted, {', '.join(there + come) or 'none'}"
+
+
+def arithmetic(found: dict) -> list[str]:
+    """Say what the quotas are, how many seats fit, and what to ask AWS for."""
+    to_run = found["to_run"]
+    lines = [quota.line(one, to_run, found["region"] or "its region") for one in found["quotas"]]
+    if found["account"] and to_run:
+        lines.append(f"  {len(quota.fitting(to_run, found['quotas']))} of {len(to_run)} seats that are to be launched or started fit")
+    return [*lines, *(f"  {line}" for line in found["request"])]
+
+
+def permissions(found: dict) -> list[str]:
+    """Say which permissions were tried, and which are missing, as a policy."""
+    told = found["permissions"]
+    if not told:
+        return []
+    lines = [f"Permissions: {len(told['allowed'])} seen to be allowed, by reads and dry runs"]
+    if told["untried"]:
+        lines.append(f"  by the policy in docs/aws.md alone, as there is nothing to try them on: {', '.join(told['untried'])}")
+    lines += [f"  not decided: {action}: {why}" for action, why in told["odd"].items()]
+    return lines + (["Missing permissions. In IAM, add this policy:", *told["policy"]] if told["policy"] else [])
+
+
+def page(found: dict, params: dict, zone: str) -> list[str]:
+    """Say everything that was found; what AWS did not tell is left out."""
+    image, vpc = found["image"], found["vpc_id"]
+    zones = sorted({pool["zone"] for pool in found["pools"]})
+    lines = [f"Who: {found['identity']}"] if found["identity"] else []
+    lines += [counted(found)] if found["wanted"] else []
+    lines += [f"End: {class_hours.words(found['ends'], zone)}"] if found["ends"] else []
+    lines += [f"Verdict: {found['gpu']}"] if found["gpu"] else []
+    lines += [kind_line(kind, found) for kind in params["instance_types"]]
+    lines += (
+        [f"Image: {image['id']} ({image['name']}), of {image['size_gib']} GiB; disk of a seat {found['disk_gib']} GiB"] if image else []
+    )
+    lines += [f"Network: {vpc}, with subnets to launch in in {', '.join(zones) or 'no zone'}"] if vpc else []
+    lines += arithmetic(found)
+    lines += price(found, params) if found["wanted"] else []
+    return [where(found, params), *(f"  {line}" for line in lines), *(f"  {line}" for line in permissions(found))]
