@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ansible import context
 from ansible.plugins.callback import CallbackBase
+from ansible_collections.classroom.gpu.plugins.module_utils.table import aligned
 from ansible_collections.classroom.gpu.plugins.plugin_utils import guard
 
 DOCUMENTATION = """
@@ -16,12 +17,6 @@ description:
 """
 
 LAYERS = {"driver": "driver {}", "toolkit": "CUDA {}", "cudnn": "cuDNN {}", "framework": "{}"}
-
-
-def table(rows: list[tuple[str, ...]]) -> list[str]:
-    """Align rows of text in columns."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def row(seat: str, address: str, proof: dict | None, trouble: str, check: bool) -> tuple[str, ...]:
@@ -104,5 +99,5 @@ class CallbackModule(CallbackBase):
         check = bool(context.CLIARGS.get("check"))
         rows = [row(seat, self.addresses.get(seat, "-"), self.proofs.get(seat), self.troubles.get(seat, ""), check) for seat in seats]
         self._display.banner("SEATS")
-        for line in table([("seat", "address", "proven", "seconds", "next"), *rows]):
+        for line in aligned([("seat", "address", "proven", "seconds", "next"), *rows]):
             self._display.display(line)

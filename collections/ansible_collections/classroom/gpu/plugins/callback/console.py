@@ -13,14 +13,21 @@ extends_documentation_fragment: [default_callback, result_format_callback]
 """
 
 PREFLIGHT, LAUNCH = "classroom.gpu.ec2_preflight", "classroom.gpu.ec2_launch"
+LEDGER, TEARDOWN = "classroom.gpu.ec2_ledger", "classroom.gpu.ec2_teardown"
 # Tasks that fail with a sentence: ours, written for the organiser, and EC2's own. Everything else fails with all that Ansible knows.
-SENTENCES = (PREFLIGHT, LAUNCH, "classroom.gpu.apt_set", "ansible.builtin.assert", "ansible.builtin.fail", "amazon.aws.")
+SENTENCES = (PREFLIGHT, LAUNCH, LEDGER, TEARDOWN, "classroom.gpu.apt_set", "ansible.builtin.assert", "ansible.builtin.fail", "amazon.aws.")
 
 
 class CallbackModule(default.CallbackModule):
-    """The default callback but for three results; -v brings the rest of them."""
+    """The default callback but for some results; -v brings the rest of them."""
 
     CALLBACK_NAME = "classroom.gpu.console"
+    tells_more = False
+
+    def v2_playbook_on_start(self, playbook) -> None:
+        """Learn whether the run has a table of its own, so that the pre-flight check's need not name each seat."""
+        super().v2_playbook_on_start(playbook)
+        self.tells_more = playbook._file_name.endswith(("status.yml", "teardown.yml"))
 
     def v2_runner_on_failed(self, result, ignore_errors=False) -> None:
         """Print a refusal as the sentence that it is; the items of a loop have said theirs."""
@@ -48,10 +55,13 @@ class CallbackModule(default.CallbackModule):
             self._display.display(f"{prefix}: {line}", color=constants.COLOR_ERROR)
 
     def v2_runner_on_ok(self, result) -> None:
-        """Print the plan that the pre-flight check found, and which seats could not be launched."""
+        """Print the plan that the pre-flight check found, which seats could not be launched, and what a class has and costs."""
         super().v2_runner_on_ok(result)
         if result.task.resolved_action == PREFLIGHT:
-            for line in result.result["plan"]:
+            for line in result.result["plan"][: 1 if self.tells_more else None]:
+                self._display.display(f"  {line}", color=constants.COLOR_HIGHLIGHT)
+        if result.task.resolved_action in (LEDGER, TEARDOWN):
+            for line in result.result["lines"]:
                 self._display.display(f"  {line}", color=constants.COLOR_HIGHLIGHT)
         if result.task.resolved_action == LAUNCH and result.result["missing"]:
             for line in result.result["msg"].splitlines():
