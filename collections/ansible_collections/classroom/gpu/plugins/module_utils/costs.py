@@ -82,7 +82,8 @@ def status(found: list[dict], sizes: dict[str, int], runs: list[ledger.Run], zon
         tags = machines.tags(machine)
         end = tags.get("classroom:ends", "")
         own = [run for run in runs if run.instance_id == machine["InstanceId"]]
-        told = (tags.get("classroom:seat", "-"), machine["State"]["Name"], machine["InstanceType"], machine["Placement"]["AvailabilityZone"])
+        zoned = machine["Placement"]["AvailabilityZone"]
+        told = (tags.get("classroom:seat", "-"), machine["State"]["Name"], machine["InstanceType"], zoned)
         end = class_hours.words(end, zone) if class_hours.is_stamp(end) else "-"
         hour = dollars(an_hour(machine, ledger.gib(machine, sizes)), 3)
         rows.append((*told, machine.get("PublicIpAddress", "-"), end, hour, dollars(cost(own, now).total)))

@@ -38,7 +38,7 @@ KINDS = (
     Kind("security-group", "describe_security_groups", "SecurityGroups", "GroupId", "delete_security_group", "GroupId"),
     Kind("key-pair", "describe_key_pairs", "KeyPairs", "KeyPairId", "delete_key_pair", "KeyName"),
 )
-LISTED = {"instance", *(kind.name for kind in KINDS)}
+LISTED = ("i-", "vol-", "eipalloc-", "eni-", "sg-", "key-")  # the ids of instances and of these
 
 
 class Thing(NamedTuple):

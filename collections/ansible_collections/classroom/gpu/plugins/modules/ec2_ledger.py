@@ -191,7 +191,7 @@ class Books:
         """Write the bill of a class that is over, and set its ledger aside."""
         going = [run.instance_id for run in self.runs if not run.ended]
         if going or not self.runs:
-            return {"lines": [f"No bill yet: {', '.join(going)} did not end." if going else "Nothing was seen from here that costs: no bill."]}
+            return {"lines": [f"No bill: {', '.join(going) or 'no machine'} {'has not ended' if going else 'was seen from here'}."]}
         end = max(run.ended for run in self.runs).replace(":", "-")
         lines, whole, path = costs.bill(self.runs, self.now), costs.cost(self.runs, self.now), self.folder.path / f"bill-{end}.csv"
         if not self.module.check_mode:

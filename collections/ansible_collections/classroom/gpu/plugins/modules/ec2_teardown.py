@@ -163,7 +163,7 @@ class Teardown:
     def strangers(self) -> list[Thing]:
         """Return what only tags tell of, and what could not be searched."""
         late = f"EC2 knows its tag and does not list it yet: {teardown.AGAIN} in a minute."
-        others = [one for one in self.tags if one[0] not in teardown.LISTED]
+        others = [one for one in self.tags if not one[1].startswith(teardown.LISTED)]
         return [
             *(Thing("instance", resource, "", "", None, late) for resource in self.unlisted()),
             *(teardown.of_tag(kind, resource) for kind, resource in others),
@@ -173,7 +173,7 @@ class Teardown:
     def unlisted(self) -> list[str]:
         """Return the machines of which only their tags are told so far: a list may lag behind a launch."""
         listed = {machine["InstanceId"] for machine in self.machines}
-        return [resource for kind, resource in self.tags if kind == "instance" and resource not in listed]
+        return [resource for _, resource in self.tags if resource.startswith("i-") and resource not in listed]
 
     def run(self) -> list[Thing]:
         """End everything, round by round; return what is left."""
@@ -215,11 +215,12 @@ class Teardown:
 
     def end_items(self) -> None:
         """Delete what nothing holds any more."""
+        over = {machine["InstanceId"] for machine in self.machines} - {machine["InstanceId"] for machine in self.alive}
         for kind, item in self.items:
             resource = item[kind.id]
             if resource in self.why:
                 continue
-            if users := teardown.holders(item):
+            if users := [user for user in teardown.holders(item) if user not in over]:
                 self.hold(resource, users, [user for user in users if user in self.ids()])
             else:
                 self.delete(kind, item)
