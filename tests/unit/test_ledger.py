@@ -68,7 +68,10 @@ CASES = {
         [("09:00", machine("running")), ("15:00", NEXT)],
         [("08:00", "14:00", "", True), ("14:00", "", "", False)],
     ),
-    "it was ended": ([("09:00", machine("running")), ("17:00", machine("terminated", reason="16:00"))], [("08:00", "16:00", "16:00", False)]),
+    "it was ended": (
+        [("09:00", machine("running")), ("17:00", machine("terminated", reason="16:00"))],
+        [("08:00", "16:00", "16:00", False)],
+    ),
     "it was stopped, then ended": (
         [("13:00", machine("stopped", reason="12:00")), ("17:00", machine("terminated", reason="16:00"))],
         [("08:00", "12:00", "16:00", False)],
@@ -132,7 +135,14 @@ def test_the_bill_has_a_line_a_seat_and_says_what_it_is() -> None:
     runs = ledger.merged(looks(("09:00", machine("running"))), [machine("terminated", reason="16:00"), unknown], {}, moment("17:00"))
     first, second = costs.bill(runs, moment("17:00"))
     assert first == {
-        **{"seat": "s01", "machines": "i-1", "types": "g4dn.xlarge", "from": moment("08:00"), "to": moment("16:00"), "machine_hours": "8.00"},
+        **{
+            "seat": "s01",
+            "machines": "i-1",
+            "types": "g4dn.xlarge",
+            "from": moment("08:00"),
+            "to": moment("16:00"),
+            "machine_hours": "8.00",
+        },
         **{"machine_usd": "4.21", "address_usd": "0.04", "disk_usd": "0.09", "total_usd": "4.34", "estimate": "list prices"},
     }
     assert second["estimate"] == "list prices; without the hours of p9.large, whose price is not known here"

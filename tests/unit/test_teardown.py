@@ -113,7 +113,10 @@ class Account:
         answer, begin = io.StringIO(), time.monotonic()
         stdout, sys.stdout = sys.stdout, answer
         try:
-            with patch_module_args({"classroom": "physics", "timeout": 15, **options, "_ansible_check_mode": check}), pytest.raises(SystemExit):
+            with (
+                patch_module_args({"classroom": "physics", "timeout": 15, **options, "_ansible_check_mode": check}),
+                pytest.raises(SystemExit),
+            ):
                 ec2_teardown.main()
         finally:
             sys.stdout = stdout
@@ -194,7 +197,10 @@ def test_a_stopped_and_a_pending_machine_end_too(account: Account) -> None:
     account.ec2.stop_instances(InstanceIds=[first])
     account.control("AddFault", action="Boot", delay=3.0)
     account.launch("physics", "s04")
-    assert {one["State"]["Name"] for one in account.of("physics") if "State" in one and isinstance(one["State"], dict)} >= {"stopped", "pending"}
+    assert {one["State"]["Name"] for one in account.of("physics") if "State" in one and isinstance(one["State"], dict)} >= {
+        "stopped",
+        "pending",
+    }
     assert certified(account.run()) and account.of("physics") == []
 
 
@@ -254,7 +260,9 @@ def test_what_is_refused_is_left_with_the_reason_and_does_not_keep_the_rest(acco
 
 
 @pytest.mark.parametrize("code", ["Throttled", *(pytest.param(code, marks=pytest.mark.slow) for code in ("InternalError", "Unavailable"))])
-@pytest.mark.parametrize("action", ["Describe*", *(pytest.param(name, marks=pytest.mark.slow) for name in ("TerminateInstances", "Delete*"))])
+@pytest.mark.parametrize(
+    "action", ["Describe*", *(pytest.param(name, marks=pytest.mark.slow) for name in ("TerminateInstances", "Delete*"))]
+)
 def test_what_passes_is_waited_for(account: Account, action: str, code: str) -> None:
     account.physics(seats=2)
     account.control("AddFault", action=action, code=code, count=2)
@@ -289,7 +297,9 @@ def test_a_machine_that_is_protected_is_left_and_named_and_its_neighbours_are_no
 
 def test_what_somebody_else_uses_is_left_and_named(account: Account) -> None:
     account.physics(seats=1)
-    foreign = account.ec2.create_network_interface(SubnetId=account.subnet, Groups=[account.group])["NetworkInterface"]["NetworkInterfaceId"]
+    foreign = account.ec2.create_network_interface(SubnetId=account.subnet, Groups=[account.group])["NetworkInterface"][
+        "NetworkInterfaceId"
+    ]
     volume = account.volume("physics", "s01")
     elsewhere = account.cloud.in_zone(ZONES[0])[0]
     account.ec2.attach_volume(VolumeId=volume, InstanceId=elsewhere, Device="/dev/sdf")
