@@ -14,11 +14,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.classroom.gpu.plugins.module_utils import teardown
-from ansible_collections.classroom.gpu.plugins.modules import ec2_teardown
+from ansible_collections.classroom.gpu.plugins.modules import ec2_ledger, ec2_teardown
 from test_rehearsal_scarcity import ZONES, Cloud, rehearsal
 
 from rehearsal import state
@@ -108,16 +110,24 @@ class Account:
         return "\n".join(sorted(rest + named))
 
     def run(self, check: bool = False, **options) -> dict:
-        """Run the module and return what it says; the others are as they were."""
+        """End the class, and return what the module says."""
+        return self.call(ec2_teardown, check, timeout=15, **options)
+
+    def ledger(self, folder: Path, check: bool = False, **options) -> dict:
+        """Keep the ledger, and return what the module says."""
+        return self.call(ec2_ledger, check, class_dir=str(folder), **options)
+
+    def call(self, module: ModuleType, check: bool, **options) -> dict:
+        """Run a module and return what it says; the others are as they were."""
         self.control("Calls", clear=True)
         answer, begin = io.StringIO(), time.monotonic()
         stdout, sys.stdout = sys.stdout, answer
         try:
             with (
-                patch_module_args({"classroom": "physics", "timeout": 15, **options, "_ansible_check_mode": check}),
+                patch_module_args({"classroom": "physics", **options, "_ansible_check_mode": check}),
                 pytest.raises(SystemExit),
             ):
-                ec2_teardown.main()
+                module.main()
         finally:
             sys.stdout = stdout
         self.seconds, self.calls = time.monotonic() - begin, self.control("Calls")
@@ -365,6 +375,66 @@ def test_a_run_that_is_killed_is_completed_by_the_next(account: Account, calls: 
     account.complete()
 
 
+# --- the ledger ------------------------------------------------------------------------------------------------------
+def test_starts_and_stops_are_kept_in_two_calls_a_look(account: Account, tmp_path: Path) -> None:
+    folder = tmp_path / "class"
+    first, second = account.physics(seats=2)
+    assert account.ledger(folder, check=True)["changed"] and not folder.exists()
+    assert account.ledger(folder)["changed"] and not account.ledger(folder)["changed"]
+    assert {call: count for call, count in account.calls.items() if call.startswith("ec2:")} == {
+        "ec2:DescribeInstances": 1,
+        "ec2:DescribeVolumes": 1,
+    }
+    file = folder / "ledger.json"
+    assert file.stat().st_mode & 0o777 == 0o600 and folder.stat().st_mode & 0o777 == 0o700
+    account.ec2.stop_instances(InstanceIds=[first])
+    account.ledger(folder)
+    time.sleep(1.1)  # EC2's times are whole seconds
+    account.ec2.start_instances(InstanceIds=[first])
+    account.ec2.terminate_instances(InstanceIds=[second])
+    runs = account.ledger(folder)["runs"]
+    assert [(run["seat"], run["instance_id"], bool(run["stopped"]), bool(run["ended"])) for run in runs] == [
+        ("s01", first, True, False),
+        ("s01", first, False, False),
+        ("s02", second, True, True),
+    ]
+    assert not any(run["estimated"] for run in runs) and {run["disk_gib"] for run in runs} == {8}
+    lines = account.ledger(folder, report="status")["lines"]
+    assert lines[1].startswith("s01   running  g4dn.xlarge  us-west-2b  198.18.") and lines[2].startswith("s02   ended")
+    assert lines[3].startswith("1 machine: $0.532 an hour now") and "s02" not in "".join(
+        account.ledger(folder, report="status", only="s01")["lines"]
+    )
+
+
+def test_a_bill_closes_a_class_and_the_next_of_that_name_begins_anew(account: Account, tmp_path: Path) -> None:
+    account.physics(seats=2)
+    account.ledger(tmp_path)
+    assert "No bill: i-" in account.ledger(tmp_path, report="bill")["lines"][0]
+    account.run()
+    done = account.ledger(tmp_path, report="bill")
+    (bill,), (old,) = tmp_path.glob("bill-*.csv"), tmp_path.glob("ledger-*.json")
+    assert done["bill"] == str(bill) and len(bill.read_text().splitlines()) == 3 and not (tmp_path / "ledger.json").exists()
+    # EC2 tells of the ended machines for an hour.
+    assert account.ledger(tmp_path)["runs"] == [] and account.ledger(tmp_path, report="bill")["lines"] == [
+        "No bill: no machine was seen from here."
+    ]
+    # Killed after the bill was written and before the ledger was set aside: the same bill again.
+    text = bill.read_text()
+    old.rename(tmp_path / "ledger.json")
+    account.ledger(tmp_path, report="bill")
+    assert list(tmp_path.glob("bill-*.csv")) == [bill] and bill.read_text() == text
+
+
+def test_no_ledger_is_worth_a_class_that_does_not_end(account: Account, tmp_path: Path) -> None:
+    account.physics(seats=1)
+    (tmp_path / "ledger.json").write_text('{"runs": [{"seat"')
+    done = account.ledger(tmp_path)
+    assert "cannot be read: earlier costs are not counted. It is kept as unreadable-" in str(done["warnings"]) and len(done["runs"]) == 1
+    assert len(list(tmp_path.glob("unreadable-*.json"))) == 1 and account.ledger(tmp_path)["changed"] is False
+    done = account.ledger(tmp_path / "ledger.json" / "below")
+    assert "failed" not in done and "What the class costs is not kept" in str(done["warnings"])
+
+
 @pytest.mark.slow
 def test_five_hundred_seats_end_with_a_call_for_a_hundred(account: Account) -> None:
     account.access("physics")
@@ -373,6 +443,6 @@ def test_five_hundred_seats_end_with_a_call_for_a_hundred(account: Account) -> N
     account.control("Throttle", on=True)
     assert len(account.run(check=True)["ending"]) == 502
     print(f"plan: {account.seconds:.1f} s, {account.calls}")
-    assert certified(account.run(timeout=300))
+    assert certified(account.call(ec2_teardown, False, timeout=300))
     print(f"500 seats: {account.seconds:.1f} s, {account.calls}")
     assert account.calls["ec2:TerminateInstances"] == 5 and sum(account.calls.values()) < 100

@@ -154,7 +154,7 @@ class Teardown:
     def ids(self) -> set[str]:
         """Return the machines and interfaces that are to end."""
         cards = {item[kind.id] for kind, item in self.items if kind.name == "network-interface"}
-        return cards | {machine["InstanceId"] for machine in self.machines}
+        return cards | {machine["InstanceId"] for machine in self.machines} | set(self.unlisted())
 
     def reason(self, resource: str) -> str:
         """Return why something is still there."""
