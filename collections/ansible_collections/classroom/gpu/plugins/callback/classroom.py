@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ansible import context
 from ansible.plugins.callback import CallbackBase
-from ansible_collections.classroom.gpu.plugins.module_utils.table import aligned
+from ansible_collections.classroom.gpu.plugins.module_utils.table import table
 from ansible_collections.classroom.gpu.plugins.plugin_utils import guard
 
 DOCUMENTATION = """
@@ -99,5 +99,5 @@ class CallbackModule(CallbackBase):
         check = bool(context.CLIARGS.get("check"))
         rows = [row(seat, self.addresses.get(seat, "-"), self.proofs.get(seat), self.troubles.get(seat, ""), check) for seat in seats]
         self._display.banner("SEATS")
-        for line in aligned([("seat", "address", "proven", "seconds", "next"), *rows]):
+        for line in table([("seat", "address", "proven", "seconds", "next"), *rows]):
             self._display.display(line)

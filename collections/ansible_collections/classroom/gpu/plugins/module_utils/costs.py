@@ -7,7 +7,7 @@ import io
 from typing import NamedTuple
 
 from ansible_collections.classroom.gpu.plugins.module_utils import class_hours, ledger, machines, prices
-from ansible_collections.classroom.gpu.plugins.module_utils.table import aligned, dollars
+from ansible_collections.classroom.gpu.plugins.module_utils.table import table, dollars
 
 NOTES = 5  # at most, below a table
 STATUS = ("seat", "state", "type", "zone", "address", "end", "an hour", "so far")
@@ -90,7 +90,7 @@ def status(found: list[dict], sizes: dict[str, int], runs: list[ledger.Run], zon
     for seat in {run.seat for run in runs}:
         if own := [run for run in runs if run.seat == seat and run.instance_id not in ids]:
             rows.append((seat or "-", "ended", own[-1].instance_type, own[-1].zone, "-", "-", "-", dollars(cost(own, now).total)))
-    return aligned([STATUS, *sorted(rows)]) if rows else []
+    return table([STATUS, *sorted(rows)]) if rows else []
 
 
 def summary(found: list[dict], sizes: dict[str, int], runs: list[ledger.Run], region: str, now: str) -> list[str]:
@@ -136,4 +136,4 @@ def sheet(lines: list[dict[str, str]]) -> str:
 
 def shown(lines: list[dict[str, str]]) -> list[str]:
     """Return a bill as a table."""
-    return aligned([BILL, *([line[name] for name in BILL] for line in lines)])
+    return table([BILL, *([line[name] for name in BILL] for line in lines)])

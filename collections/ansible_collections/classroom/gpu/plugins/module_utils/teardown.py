@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors, costs, ledger, machines, prices
-from ansible_collections.classroom.gpu.plugins.module_utils.table import aligned, dollars
+from ansible_collections.classroom.gpu.plugins.module_utils.table import table, dollars
 
 AGAIN = "run the same command again"
 # Codes of what something else still holds: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
@@ -140,10 +140,10 @@ def price(thing: Thing) -> str:
     return "free" if thing.hour == 0 else dollars(thing.hour, 3)
 
 
-def table(things: list[Thing]) -> list[str]:
+def listing(things: list[Thing]) -> list[str]:
     """Return things as a table."""
     rows = [(thing.kind, thing.seat or "-", thing.id, thing.what, price(thing)) for thing in things]
-    return [f"  {line}" for line in aligned([("what", "seat", "id", "", "an hour"), *rows])] if things else []
+    return [f"  {line}" for line in table([("what", "seat", "id", "", "an hour"), *rows])] if things else []
 
 
 def summary(ending: list[Thing]) -> str:
@@ -159,7 +159,7 @@ def plan(whose: str, ending: list[Thing], staying: list[Thing], region: str) -> 
     if not ending:
         head = [f"Nothing of {whose} is there to be ended."]
     else:
-        head = [f"To be ended, of {whose}: {dollars(an_hour(ending), 3)} an hour, {prices.caveat(region)}", *table(ending)]
+        head = [f"To be ended, of {whose}: {dollars(an_hour(ending), 3)} an hour, {prices.caveat(region)}", *listing(ending)]
     return head + (["Not ended by this:", *reasons(staying)] if staying else [])
 
 
