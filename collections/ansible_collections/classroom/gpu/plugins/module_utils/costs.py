@@ -7,7 +7,7 @@ import io
 from typing import NamedTuple
 
 from ansible_collections.classroom.gpu.plugins.module_utils import class_hours, ledger, machines, prices
-from ansible_collections.classroom.gpu.plugins.module_utils.table import table, dollars
+from ansible_collections.classroom.gpu.plugins.module_utils.table import dollars, table
 
 NOTES = 5  # at most, below a table
 STATUS = ("seat", "state", "type", "zone", "address", "end", "an hour", "so far")

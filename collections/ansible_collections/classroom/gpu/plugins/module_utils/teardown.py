@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors, costs, ledger, machines, prices
-from ansible_collections.classroom.gpu.plugins.module_utils.table import table, dollars
+from ansible_collections.classroom.gpu.plugins.module_utils.table import dollars, table
 
 AGAIN = "run the same command again"
 # Codes of what something else still holds: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
