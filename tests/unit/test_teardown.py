@@ -202,6 +202,7 @@ def test_everything_of_the_class_ends_and_nothing_else(account: Account) -> None
     assert certified(done) and done["changed"] is False
 
 
+@pytest.mark.slow
 def test_a_stopped_and_a_pending_machine_end_too(account: Account) -> None:
     first, *_ = account.physics()
     account.ec2.stop_instances(InstanceIds=[first])
@@ -214,7 +215,9 @@ def test_a_stopped_and_a_pending_machine_end_too(account: Account) -> None:
     assert certified(account.run()) and account.of("physics") == []
 
 
-@pytest.mark.parametrize("built", ["nothing", "key", "access", "access and a volume"])
+@pytest.mark.parametrize(
+    "built", ["key", *(pytest.param(one, marks=pytest.mark.slow) for one in ("nothing", "access", "access and a volume"))]
+)
 def test_a_half_built_class(account: Account, built: str) -> None:
     if built == "key":
         account.key("physics")
@@ -253,7 +256,7 @@ FAULTS = {
     "throttled": ("DeleteKeyPair", "Throttled", {"key-pair"}, "Request limit exceeded"),
 }
 
-OFTEN = ("denied group", "denied list", "503")
+OFTEN = ("denied group", "denied list")
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, marks=[] if case in OFTEN else pytest.mark.slow) for case in FAULTS])
@@ -360,7 +363,7 @@ def test_what_no_playbook_made_is_found_by_its_tag_and_left_to_people(account: A
     account.complete()
 
 
-@pytest.mark.parametrize("calls", [1, 2, pytest.param(3, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("calls", [1, *(pytest.param(count, marks=pytest.mark.slow) for count in (2, 3, 4))])
 def test_a_run_that_is_killed_is_completed_by_the_next(account: Account, calls: int) -> None:
     """Killed while the nth call that ends something is carried out."""
     account.physics(seats=2)
