@@ -177,9 +177,11 @@ class Teardown:
 
     def run(self) -> list[Thing]:
         """End everything, round by round; return what is left."""
-        while self.round() and time.monotonic() < self.until:
+        while self.round():
             time.sleep(POLL if self.waits else 0)
             self.look()
+            if time.monotonic() > self.until:
+                break
         return self.things() + self.strangers()
 
     def round(self) -> bool:
