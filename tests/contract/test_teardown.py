@@ -17,6 +17,7 @@ import test_launch
 from test_launch import FOLDER, Organiser
 
 organiser = test_launch.organiser  # its fixture
+CLASSROOM = FOLDER.name
 ROOT = Path(__file__).parents[2]
 OTHER = FOLDER.with_name("other")
 
@@ -60,10 +61,10 @@ class Neighbour:
 
     def __init__(self, organiser: Organiser) -> None:
         self.ec2 = organiser.ec2
-        labels = [{"Key": "classroom:name", "Value": "neighbour"}, {"Key": "classroom:seat", "Value": "s01"}]
+        labels = [{"Key": "classroom:name", "Value": "beside"}, {"Key": "classroom:seat", "Value": "s01"}]
         kinds = {kind: [{"ResourceType": kind, "Tags": labels}] for kind in ("instance", "volume", "key-pair", "security-group")}
-        self.ec2.create_key_pair(KeyName="classroom-neighbour", TagSpecifications=kinds["key-pair"])
-        group = self.ec2.create_security_group(GroupName="classroom-neighbour", Description="x", TagSpecifications=kinds["security-group"])[
+        self.ec2.create_key_pair(KeyName="classroom-beside", TagSpecifications=kinds["key-pair"])
+        group = self.ec2.create_security_group(GroupName="classroom-beside", Description="x", TagSpecifications=kinds["security-group"])[
             "GroupId"
         ]
         image = self.ec2.describe_images(Filters=[{"Name": "state", "Values": ["available"]}])["Images"][0]["ImageId"]
@@ -75,7 +76,7 @@ class Neighbour:
         self.before = self.all()
 
     def all(self) -> str:
-        return self.of("neighbour")
+        return self.of("beside")
 
     def seats(self, classroom: str) -> list[str]:
         """Return the machines of a class's seats, in the seats' order."""
@@ -101,13 +102,13 @@ END = ("playbooks/teardown.yml", "-e", "confirm=true")
 def test_a_class_ends_with_its_certificate_and_bill_in_spite_of_all(organiser: Organiser) -> None:
     neighbour = Neighbour(organiser)
     assert organiser.run("playbooks/provision.yml")[0] == 0
-    first, second = neighbour.seats("scarce")
+    first, second = neighbour.seats(CLASSROOM)
     code, said = organiser.run("playbooks/teardown.yml")
     assert (
         code == 2
         and f"instance        s01   {first}" in said
         and "-e confirm=true" in said
-        and neighbour.seats("scarce") == [first, second]
+        and neighbour.seats(CLASSROOM) == [first, second]
     )
 
     # A seat is stopped by its student, ended by hand, and forgotten; the other is protected; the group may not be deleted.
@@ -117,7 +118,9 @@ def test_a_class_ends_with_its_certificate_and_bill_in_spite_of_all(organiser: O
     code, said = organiser.run(*END)
     assert code == 2 and f"instance {second} (s02), $0.099 an hour: It is protected against termination" in said
     assert (
-        "may not call DeleteKeyPair: allow it in IAM" in said and "localhost: No certificate" in said and "3 left of class scarce" in said
+        "may not call DeleteKeyPair: allow it in IAM" in said
+        and "localhost: No certificate" in said
+        and f"3 left of class {CLASSROOM}" in said
     )
     assert (FOLDER / "secret").exists() and list(FOLDER.glob("bill-*")) == [] and neighbour.all() == neighbour.before
 
@@ -134,18 +137,23 @@ def test_a_class_ends_with_its_certificate_and_bill_in_spite_of_all(organiser: O
             time.sleep(0.1)
         os.killpg(going.pid, signal.SIGKILL)
     code, said = organiser.run(*END)
-    assert code == 0 and "0 left of class scarce" in said and "Bill of class scarce, an estimate: $0." in said and "Cost Explorer" in said
-    assert neighbour.of("scarce") == NOTHING and neighbour.all() == neighbour.before
+    assert (
+        code == 0
+        and f"0 left of class {CLASSROOM}" in said
+        and f"Bill of class {CLASSROOM}, an estimate: $0." in said
+        and "Cost Explorer" in said
+    )
+    assert neighbour.of(CLASSROOM) == NOTHING and neighbour.all() == neighbour.before
     (bill,), (old,) = FOLDER.glob("bill-*.csv"), FOLDER.glob("ledger-*.json")
     assert [line["seat"] for line in csv.DictReader(bill.open())] == ["s01", "s02"]
     assert {path.name for path in FOLDER.iterdir()} == {bill.name, old.name} and bill.stat().st_mode & 0o777 == 0o600
 
     # The same once more; then a class of that name begins anew, with a ledger of its own.
     code, said = organiser.run(*END)
-    assert code == 0 and "changed=0" in said and "0 left of class scarce" in said
+    assert code == 0 and "changed=0" in said and f"0 left of class {CLASSROOM}" in said
     assert organiser.run("playbooks/provision.yml")[0] == 0
-    assert {run["instance_id"] for run in json.loads((FOLDER / "ledger.json").read_text())["runs"]} == set(neighbour.seats("scarce"))
-    assert organiser.run(*END, "-e", "seats=s01")[0] == 0 and len(neighbour.seats("scarce")) == 1
+    assert {run["instance_id"] for run in json.loads((FOLDER / "ledger.json").read_text())["runs"]} == set(neighbour.seats(CLASSROOM))
+    assert organiser.run(*END, "-e", "seats=s01")[0] == 0 and len(neighbour.seats(CLASSROOM)) == 1
     assert neighbour.all() == neighbour.before and bill.exists()
 
 
