@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ansible import context
 from ansible.plugins.callback import CallbackBase
+from ansible_collections.classroom.gpu.plugins.module_utils.table import table
 from ansible_collections.classroom.gpu.plugins.plugin_utils import guard
 
 DOCUMENTATION = """
@@ -18,12 +19,6 @@ description:
 WITHOUT_TABLE = ("preflight.yml", "grow.yml")
 LOST = {"classroom.gpu.ec2_launch": "not launched", "classroom.gpu.ec2_power": "not started"}
 LAYERS = {"driver": "driver {}", "toolkit": "CUDA {}", "cudnn": "cuDNN {}", "framework": "{}"}
-
-
-def table(rows: list[tuple[str, ...]]) -> list[str]:
-    """Align rows of text in columns."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def row(seat: str, address: str, proof: dict | None, trouble: str, check: bool) -> tuple[str, ...]:

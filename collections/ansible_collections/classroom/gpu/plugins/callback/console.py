@@ -12,15 +12,22 @@ short_description: The default output, with refusals in one sentence and the pla
 extends_documentation_fragment: [default_callback, result_format_callback]
 """
 
+PREFLIGHT = "classroom.gpu.ec2_preflight"
 EC2 = "classroom.gpu.ec2_"
 # Tasks that fail with a sentence: ours, written for the organiser, and EC2's own. Everything else fails with all that Ansible knows.
 SENTENCES = (EC2, "classroom.gpu.grow_root", "classroom.gpu.apt_set", "ansible.builtin.assert", "ansible.builtin.fail", "amazon.aws.")
 
 
 class CallbackModule(default.CallbackModule):
-    """The default callback but for three results; -v brings the rest of them."""
+    """The default callback but for some results; -v brings the rest of them."""
 
     CALLBACK_NAME = "classroom.gpu.console"
+    tells_more = False
+
+    def v2_playbook_on_start(self, playbook) -> None:
+        """Learn whether the run has a table of its own, so that the pre-flight check's need not name each seat."""
+        super().v2_playbook_on_start(playbook)
+        self.tells_more = playbook._file_name.endswith(("status.yml", "teardown.yml"))
 
     def v2_runner_on_failed(self, result, ignore_errors=False) -> None:
         """Print a refusal as the sentence that it is; the items of a loop have said theirs."""
@@ -49,7 +56,7 @@ class CallbackModule(default.CallbackModule):
             self._display.display(f"{prefix}: {line}", color=constants.COLOR_ERROR)
 
     def v2_runner_on_ok(self, result) -> None:
-        """Print the plan of a module that looks at EC2 or changes something there, and which seats did not come to what is wanted."""
+        """Print what a module that looks at EC2 or changes something there has to tell, and which seats did not come to what is wanted."""
         super().v2_runner_on_ok(result)
         self.show_plan(result)
         if str(result.task.resolved_action).startswith(EC2) and result.result.get("missing"):
@@ -58,5 +65,9 @@ class CallbackModule(default.CallbackModule):
 
     def show_plan(self, result) -> None:
         """Print what a module found and is about; where something is in the way, a page is told nevertheless."""
-        for line in result.result.get("plan", ()) if str(result.task.resolved_action).startswith(EC2) else ():
+        action = str(result.task.resolved_action)
+        if not action.startswith(EC2):
+            return
+        plan = result.result.get("plan", ())[: 1 if self.tells_more and action == PREFLIGHT else None]
+        for line in (*plan, *result.result.get("lines", ())):
             self._display.display(f"  {line}", color=constants.COLOR_HIGHLIGHT)
