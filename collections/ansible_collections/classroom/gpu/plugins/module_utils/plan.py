@@ -69,9 +69,16 @@ def seats(found: dict, params: dict, zone: str) -> list[str]:
     return lines + [f"{one['seat']}: has a second machine, {one['instance_id']}, never proven, to be ended" for one in found["strays"]]
 
 
+def leaving(found: dict) -> list[str]:
+    """Say which seats the roster no longer has, and how they end: a run that makes a class ends none."""
+    gone = sorted({seat["seat"] for seat in found["seats"]} - set(found["roster"])) if found["roster"] else []
+    end = f"`ansible-playbook playbooks/teardown.yml -e seats={','.join(gone)}` ends what costs, with all work on it"
+    return [f"{', '.join(gone)}: no longer in the roster; {end}"] if gone else []
+
+
 def short(found: dict, params: dict, zone: str) -> list[str]:
     """Say where this run acts, what it finds there, and what that costs an hour."""
-    lines = [*([found["gpu"]] if found["gpu"] else []), *seats(found, params, zone)]
+    lines = [*([found["gpu"]] if found["gpu"] else []), *seats(found, params, zone), *leaving(found)]
     lines += price(found, params) if params["launch"] and found["wanted"] else []
     return [where(found, params), *(f"  {line}" for line in lines)]
 
@@ -119,6 +126,7 @@ def page(found: dict, params: dict, zone: str) -> list[str]:
     zones = sorted({pool["zone"] for pool in found["pools"]})
     lines = [f"Who: {found['identity']}"] if found["identity"] else []
     lines += [counted(found)] if found["wanted"] else []
+    lines += leaving(found)
     lines += [f"End: {class_hours.words(found['ends'], zone)}"] if found["ends"] else []
     lines += [f"Verdict: {found['gpu']}"] if found["gpu"] else []
     lines += [kind_line(kind, found) for kind in params["instance_types"]]
