@@ -13,13 +13,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import test_launch
-from test_launch import FOLDER, Organiser
+from organiser import ACCOUNT, CLASSROOM, REGION, ROOT, Organiser, organised
 
-organiser = test_launch.organiser  # its fixture
-CLASSROOM = FOLDER.name
-ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "classes" / f"{ACCOUNT}-{REGION}" / CLASSROOM
 OTHER = FOLDER.with_name("other")
+
+
+@pytest.fixture
+def organiser(tmp_path: Path) -> Iterator[Organiser]:
+    with organised(tmp_path) as somebody:
+        yield somebody
 
 
 @pytest.fixture
