@@ -27,7 +27,7 @@ MAKES = {
     "ImportKeyPair": {"key-pair"},
     "RunInstances": {"instance", "volume", "network-interface"},
 }
-TARGETS = re.compile(r"(InstanceId|ResourceId|GroupId|VolumeId|KeyName)(\.\d+)?")
+TARGETS = re.compile(r"(InstanceId|ResourceId|GroupId|VolumeId|KeyName|AllocationId|NetworkInterfaceId)(\.\d+)?")
 
 
 class Recorder(BaseHTTPRequestHandler):
@@ -91,7 +91,7 @@ def noted(organiser: Organiser) -> Iterator[Organiser]:
 
 
 def spoil(organiser: Organiser) -> None:
-    """Change a seat as somebody at the console would, leave a disk behind, and move the class to another room."""
+    """Change a seat as at the console, leave a disk, an address and an interface behind, and move the class to another room."""
     organiser.settings.write_text(organiser.settings.read_text().replace("198.51.100.0/24", "203.0.113.0/24"))
     seat, vpc = organiser.seats()["s01"], organiser.ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
     only = [{"Name": "group-name", "Values": ["default"]}, {"Name": "vpc-id", "Values": [vpc]}]
@@ -99,8 +99,11 @@ def spoil(organiser: Organiser) -> None:
     organiser.ec2.modify_instance_attribute(InstanceId=seat, Groups=[group])
     whole = {"HttpEndpoint": "enabled", "HttpProtocolIpv6": "disabled", "InstanceMetadataTags": "enabled", "HttpPutResponseHopLimit": 1}
     organiser.ec2.modify_instance_metadata_options(InstanceId=seat, HttpTokens="optional", **whole)
-    mark = [{"ResourceType": "volume", "Tags": labels(CLASSROOM)}]
-    organiser.ec2.create_volume(AvailabilityZone="us-west-2a", Size=1, TagSpecifications=mark)
+    marks = {kind: [{"ResourceType": kind, "Tags": labels(CLASSROOM)}] for kind in ("volume", "elastic-ip", "network-interface")}
+    organiser.ec2.create_volume(AvailabilityZone="us-west-2a", Size=1, TagSpecifications=marks["volume"])
+    organiser.ec2.allocate_address(Domain="vpc", TagSpecifications=marks["elastic-ip"])
+    subnet = organiser.ec2.describe_subnets()["Subnets"][0]["SubnetId"]
+    organiser.ec2.create_network_interface(SubnetId=subnet, TagSpecifications=marks["network-interface"])
 
 
 def class_of_its_own(organiser: Organiser) -> None:
