@@ -37,21 +37,19 @@ CASES = {
         PREFLIGHT,
         "classroom_ends is 2026-03-31 18:00 Europe/Berlin, which is past: s02, s01 would stop at once. Set a later one in {...}",
     ),
-    "sessions": (
-        {},
-        '-e {"classroom_sessions":[{"day":"2026-12-04","from":"09:00","to":1020}]}',
-        PREFLIGHT,
-        'classroom_sessions in {...}: the hours of 2026-12-04 are 09:00 and 1020: {...}, as "09:00".',
-    ),
     "settings": (
         {},
-        "-e classroom_course_repository= -e classroom_ends=31.3.2027 -e classroom_instance_type=t3.lrge -e classroom_image=/a/b"
-        ' -e seats=s09 -e {"classroom_allowed_cidrs":["0.0.0.0/0"]}',
+        "-e classroom_course_repository= -e classroom_ends=31.3.2027 -e classroom_image=/a/b -e seats=s09 -e classroom_spot=true"
+        ' -e {"classroom_instance_types":["t3.lrge","t3.xlrage"],"classroom_allowed_cidrs":["0.0.0.0/0"]}'
+        ' -e {"classroom_sessions":[{"day":"2026-12-04","from":"09:00","to":1020}]}',
         PREFLIGHT,
         "{...}: 0.0.0.0/0 is the whole internet, {...}",
+        "Spot machines are refused: AWS takes them back at two minutes' notice, {...}",
         "The class has no course. Set classroom_course_repository, {...}",
+        'classroom_sessions in {...}: the hours of 2026-12-04 are 09:00 and 1020: {...}, as "09:00".',
         "classroom_ends: 31.3.2027 is no date, time and zone. Write it as `classroom_ends: {...}",
         "us-west-2 offers no instance type t3.lrge. Did you mean t3.large? {...}",
+        "us-west-2 offers no instance type t3.xlrage. Did you mean t3.xlarge? {...}",
         "us-west-2 has no SSM parameter /a/b. Set classroom_image in {...}",
         "-e seats= names s09, but the roster {...}rehearsal.csv has s01, s02.",
     ),
@@ -63,13 +61,6 @@ CASES = {
         "There is no roster {...}no.csv. Type `cp rosters/example.csv {...}",
         "classroom_allowed_cidrs in {...}: no network may reach {...}",
     ),
-    "second type": (
-        {},
-        '-e {"classroom_instance_types":["t3.large","t3.xlrage"]}',
-        PREFLIGHT,
-        "us-west-2 offers no instance type t3.xlrage. Did you mean t3.xlarge? {...}",
-    ),
-    "spot": ({}, "-e classroom_spot=true", PREFLIGHT, "Spot machines are refused: AWS takes them back at two minutes' notice, {...}"),
 }
 
 

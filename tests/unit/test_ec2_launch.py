@@ -244,7 +244,14 @@ ROWS: dict[str, tuple[list[tuple[str, dict]], dict, dict[str, str], str]] = {
 }
 
 
-@pytest.mark.parametrize("row", ROWS)
+# Rows that differ most; the others are for test-all.
+OFTEN = {
+    *("no capacity in one zone", "no capacity everywhere", "capacity for some", "quota too small", "throttling", "one reply lost"),
+    *("a machine that dies while pending", "permission denied", "image withdrawn"),
+}
+
+
+@pytest.mark.parametrize("row", [pytest.param(row, marks=() if row in OFTEN else pytest.mark.slow) for row in ROWS])
 def test_a_fault(physics: Class, row: str) -> None:
     faults, options, missing, words = ROWS[row]
     if "types" in options:
@@ -324,7 +331,9 @@ def test_a_seat_that_exists_is_never_replaced_moved_or_imaged_anew(physics: Clas
     assert "ec2:RunInstances" not in physics.control("Calls")
 
 
-@pytest.mark.parametrize("proof", ["none", "elder", "another", "younger", "unreadable"])
+@pytest.mark.parametrize(
+    "proof", ["elder", "younger", *(pytest.param(other, marks=pytest.mark.slow) for other in ("none", "another", "unreadable"))]
+)
 def test_of_two_machines_for_one_seat_the_younger_is_ended_unless_it_was_proven(physics: Class, proof: str) -> None:
     (elder,) = physics.by_hand("physics")
     time.sleep(1.1)  # EC2's times are whole seconds
@@ -349,9 +358,7 @@ def test_of_two_machines_for_one_seat_the_younger_is_ended_unless_it_was_proven(
     assert [one["seat"] for one in done["launched"]] == ["s03", "s04"]
 
 
-@pytest.mark.parametrize(
-    "calls", [1, pytest.param(2, marks=pytest.mark.slow), 4, *(pytest.param(n, marks=pytest.mark.slow) for n in range(6, 12))]
-)
+@pytest.mark.parametrize("calls", [pytest.param(n, marks=() if n == 4 else pytest.mark.slow) for n in (1, 2, 3, 4, *range(6, 12))])
 def test_a_run_that_is_killed_is_taken_up(physics: Class, calls: int) -> None:
     """Killed at its nth launch, of which each takes a while to be carried out."""
     seats = [f"s{number:02}" for number in range(1, 11)]
@@ -368,6 +375,7 @@ def test_a_run_that_is_killed_is_taken_up(physics: Class, calls: int) -> None:
     assert done["missing"] == [] and sorted(physics.seats()) == seats
 
 
+@pytest.mark.slow
 def test_the_accounts_rate_is_kept(physics: Class, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ec2_calls, "RATE", 2.0)
     physics.control("Throttle", on=True)

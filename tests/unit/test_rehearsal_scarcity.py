@@ -518,7 +518,8 @@ def test_a_cloud_without_hosts_is_beside_the_machines(cloud, tmp_path):
 
 
 # --- size ------------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("at_a_time", [250, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("at_a_time", [250, 1])
 def test_five_hundred_seats(cloud, at_a_time):
     begin = time.monotonic()
     ids = list(chain(*(cloud.run(at_a_time, at_a_time) for _ in range(500 // at_a_time))))

@@ -308,6 +308,7 @@ def test_a_machine_that_is_protected_is_left_and_named_and_its_neighbours_are_no
     account.complete()
 
 
+@pytest.mark.slow
 def test_what_somebody_else_uses_is_left_and_named(account: Account) -> None:
     account.physics(seats=1)
     foreign = account.ec2.create_network_interface(SubnetId=account.subnet, Groups=[account.group])["NetworkInterface"][
@@ -344,12 +345,14 @@ def test_what_other_hands_have_deleted_is_no_matter(account: Account) -> None:
     assert certified(done) and first not in {one["id"] for one in done["ending"]}
 
 
+@pytest.mark.slow
 def test_a_machine_that_the_list_does_not_have_yet_is_not_forgotten(account: Account) -> None:
     account.physics(seats=1)
     account.control("AddFault", action="DescribeInstances", stale=60.0, count=2)
     assert certified(account.run()) and account.of("physics") == []
 
 
+@pytest.mark.slow
 def test_what_no_playbook_made_is_found_by_its_tag_and_left_to_people(account: Account) -> None:
     account.physics(seats=1)
     spec = [{"ResourceType": "snapshot", "Tags": tags("physics")}]

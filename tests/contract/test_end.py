@@ -50,6 +50,7 @@ def test_status_tells_what_a_class_is_and_costs(other: dict[str, str]) -> None:
     assert code == 2 and "localhost: -e seats= names s09, but class other has s01." in said
 
 
+@pytest.mark.slow
 def test_status_of_a_class_without_seats(environment: dict[str, str]) -> None:
     code, said = status(environment | {"CLASSROOM": "empty"})
     assert code == 0 and "No machine: $0.000 an hour now, $0.00 so far" in said
