@@ -340,14 +340,6 @@ def test_check_mode_says_what_stopping_saves_and_changes_nothing(physics: Class)
 
 
 @pytest.mark.slow
-def test_ending_leaves_nothing_of_the_class(physics: Class) -> None:
-    physics.stopped("s02")
-    assert physics.run(state="terminated")["moved"] == SEATS
-    assert set(physics.states().values()) == {"terminated"}
-    assert physics.run(state="terminated")["changed"] is False
-
-
-@pytest.mark.slow
 def test_five_hundred_seats(physics: Class, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stop, start and nothing to do: less than one call in ten seats each."""
     monkeypatch.setattr(ec2_calls, "RATE", 2.0)

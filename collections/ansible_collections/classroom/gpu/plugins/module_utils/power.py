@@ -23,7 +23,6 @@ class Goal(NamedTuple):
 GOALS = {
     "running": Goal("start_instances", ("stopped",), ("running",), "started"),
     "stopped": Goal("stop_instances", ("running",), ("stopped", *launch.GONE), "stopped"),
-    "terminated": Goal("terminate_instances", machines.ALIVE, ("terminated",), "ended"),
 }
 # What a refusal of one machine is about beyond a launch's: not the pool, but that machine.
 OF_ONE = ("IncorrectInstanceState", "InvalidInstanceID.NotFound", "IncorrectState", "OperationNotPermitted")
@@ -39,7 +38,7 @@ MENDS = {
 
 
 def refusal(error: Exception, endpoint: str) -> launch.Refusal:
-    """Return what an error of a start, stop or termination means."""
+    """Return what an error of a start or stop means."""
     if aws_errors.code(error) in OF_ONE:
         return launch.Refusal("other", "seat", aws_errors.explain(error, endpoint))
     found = launch.refusal(error, endpoint)

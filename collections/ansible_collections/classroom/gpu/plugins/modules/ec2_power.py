@@ -19,7 +19,7 @@ options:
   state:
     description: "The state. A machine that is on its way to another is waited for. Without one only the rest is brought about."
     type: str
-    choices: [running, stopped, terminated]
+    choices: [running, stopped]
   tags: {description: "Tags that the machines are to have, beside others", type: dict, default: {}}
   group_id: {description: "The one security group that the machines are to have; empty: as they are", type: str, default: ''}
   metadata_options:
