@@ -105,9 +105,13 @@ class Cloud:
         self._call.jobs = []
 
     def settle(self) -> None:
-        """Wait a while for the jobs of this thread's call: a waiter that finds `pending` at its first look costs 15 s."""
+        """Wait a while for the jobs of this thread's call and what they cause: a waiter that finds `pending` costs 15 s."""
         jobs = self._call.jobs
-        wait(jobs, timeout=min(SETTLE_SECONDS_AT_MOST, SETTLE_SECONDS + SETTLE_SECONDS_A_HOST * len(jobs)))
+        until = time.monotonic() + min(SETTLE_SECONDS_AT_MOST, SETTLE_SECONDS + SETTLE_SECONDS_A_HOST * len(jobs))
+        while undone := [job for job in jobs if not job.done()]:
+            if (left := until - time.monotonic()) <= 0:
+                return
+            wait(undone, timeout=left)
 
     def refresh(self) -> None:
         """Tell each running host its public address and rules where they are no longer what it was told last."""
@@ -194,11 +198,12 @@ class Cloud:
 
     # --- helpers ----------------------------------------------------------------------------------------------------
     def _submit(self, guest: Guest, job: Callable[[Guest], None]) -> None:
-        future: Future = guest.jobs.submit(self._do, job, guest)
-        getattr(self._call, "jobs", []).append(future)
+        jobs: list[Future] = getattr(self._call, "jobs", [])
+        jobs.append(guest.jobs.submit(self._do, job, guest, jobs))
 
-    def _do(self, job: Callable[[Guest], None], guest: Guest) -> None:
-        """Do a job; rules need no slot, they must not wait for twenty launches."""
+    def _do(self, job: Callable[[Guest], None], guest: Guest, jobs: list[Future]) -> None:
+        """Do a job for the call that has these jobs; rules need no slot, they must not wait for twenty launches."""
+        self._call.jobs = jobs
         try:
             if job == self._set_rules:
                 job(guest)
