@@ -13,15 +13,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from ansible_collections.classroom.gpu.plugins.module_utils import ec2_calls, launch, machines
 from ansible_collections.classroom.gpu.plugins.modules import ec2_launch
-from test_rehearsal_scarcity import SIZE, ZONES, Cloud, rehearsal, running_module
-
-from rehearsal import state
+from test_rehearsal_scarcity import SIZE, ZONES, Cloud, running_module
 
 SECOND = "g5.xlarge"
 SEATS = ["s01", "s02", "s03", "s04"]
@@ -107,12 +104,8 @@ class Class:
 
 
 @pytest.fixture(scope="module")
-def _cloud(tmp_path_factory) -> Iterator[Cloud]:
-    place = state.without_hosts(tmp_path_factory.mktemp("cloud") / "place")
-    own = ("--no-hosts", "--state", str(place.folder))
-    rehearsal("up", *own)
-    yield Cloud(place.environment())
-    rehearsal("down", *own)
+def _cloud(hostless: dict[str, str]) -> Cloud:
+    return Cloud(hostless)
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,9 +18,8 @@ from ansible.module_utils.testing import patch_module_args
 from ansible_collections.classroom.gpu.plugins.module_utils import permissions, quota
 from ansible_collections.classroom.gpu.plugins.modules import ec2_preflight
 from botocore.loaders import JSONFileLoader
-from test_rehearsal_scarcity import DEBIAN, ROOT, SIZE, Cloud, rehearsal
+from test_rehearsal_scarcity import DEBIAN, ROOT, SIZE, Cloud
 
-from rehearsal import state
 from rehearsal.api.auth import EXPIRED_KEY
 
 SEATS = ["s01", "s02", "s03", "s04"]
@@ -94,12 +92,8 @@ class Class:
 
 
 @pytest.fixture(scope="module")
-def _cloud(tmp_path_factory) -> Iterator[Cloud]:
-    place = state.without_hosts(tmp_path_factory.mktemp("cloud") / "place")
-    own = ("--no-hosts", "--state", str(place.folder))
-    rehearsal("up", *own)
-    yield Cloud(place.environment())
-    rehearsal("down", *own)
+def _cloud(hostless: dict[str, str]) -> Cloud:
+    return Cloud(hostless)
 
 
 @pytest.fixture

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from ansible_collections.classroom.gpu.plugins.module_utils import ec2_calls, prices, shape
 from ansible_collections.classroom.gpu.plugins.modules import ec2_shape
 from botocore.exceptions import ClientError
-from test_rehearsal_scarcity import SIZE, ZONES, Cloud, rehearsal, running_module
-
-from rehearsal import state
+from test_rehearsal_scarcity import SIZE, ZONES, Cloud, running_module
 
 STACKS = Path(__file__).parents[2] / "stacks"
 UBUNTU = "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id"
@@ -54,12 +51,8 @@ class Class:
 
 
 @pytest.fixture(scope="module")
-def _cloud(tmp_path_factory) -> Iterator[Cloud]:
-    place = state.without_hosts(tmp_path_factory.mktemp("cloud") / "place")
-    own = ("--no-hosts", "--state", str(place.folder))
-    rehearsal("up", *own)
-    yield Cloud(place.environment())
-    rehearsal("down", *own)
+def _cloud(hostless: dict[str, str]) -> Cloud:
+    return Cloud(hostless)
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -21,9 +20,7 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.classroom.gpu.plugins.module_utils import teardown
 from ansible_collections.classroom.gpu.plugins.modules import ec2_ledger, ec2_teardown
-from test_rehearsal_scarcity import ZONES, Cloud, rehearsal
-
-from rehearsal import state
+from test_rehearsal_scarcity import ZONES, Cloud
 
 ALONE = "import json, sys; from ansible.module_utils.testing import patch_module_args as given"
 ALONE += "; from ansible_collections.classroom.gpu.plugins.modules import ec2_teardown; ec2_teardown.POLL = 0.1"
@@ -152,12 +149,8 @@ def left(done: dict) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def _cloud(tmp_path_factory) -> Iterator[Cloud]:
-    place = state.without_hosts(tmp_path_factory.mktemp("cloud") / "place")
-    own = ("--no-hosts", "--state", str(place.folder))
-    rehearsal("up", *own)
-    yield Cloud(place.environment())
-    rehearsal("down", *own)
+def _cloud(hostless: dict[str, str]) -> Cloud:
+    return Cloud(hostless)
 
 
 @pytest.fixture
