@@ -90,11 +90,12 @@ class Organiser:
         return ["ansible-playbook", *command, "-e", f"@{self.settings}"]
 
     def run(self, *command: str, **environment: str) -> tuple[int, str]:
-        """Run a playbook; return its exit status and what it printed. Nothing of the neighbour's may have changed."""
+        """Run a playbook; return its exit status and what it printed. Faults end with it; nothing of the neighbour's may have changed."""
         shell = self.environment | environment
         done = subprocess.run(
             self.type(*command), cwd=ROOT, env=shell, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=900, check=False
         )
+        self.control("Faults", clear=True)
         self.hold()
         return done.returncode, done.stdout + done.stderr
 

@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PREFLIGHT = 2
+SLOW = pytest.mark.slow
 TOMORROW = datetime.now(UTC) + timedelta(days=1)
 
 
@@ -55,9 +56,9 @@ def test_the_end_of_one_class_moves_and_is_told_before_and_after(cloud: str, env
 @pytest.mark.parametrize(
     ("change", "until", "words"),
     [
-        ({}, "2026-01-31T20:00", "-e ends=2026-01-31T20:00 is 2026-01-31 20:00 Europe/Berlin, which is past."),
+        pytest.param({}, "2026-01-31T20:00", "-e ends=2026-01-31T20:00 is 2026-01-31 20:00 Europe/Berlin, which is past.", marks=SLOW),
         ({}, "8pm", "-e ends=: 8pm is no time. Write it as 20:00, which is today, as "),
-        ({"CLASSROOM": "empty"}, "never", "Class empty has no seat whose end could be moved."),
+        pytest.param({"CLASSROOM": "empty"}, "never", "Class empty has no seat whose end could be moved.", marks=SLOW),
     ],
 )
 def test_what_cannot_be_is_refused_and_nothing_moves(cloud: str, environment: dict[str, str], change: dict, until: str, words: str) -> None:

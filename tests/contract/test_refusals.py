@@ -89,7 +89,11 @@ def everything(cloud: str) -> list[int]:
     return [len(machines), len(ec2.describe_key_pairs()["KeyPairs"]), len(ec2.describe_security_groups()["SecurityGroups"])]
 
 
-@pytest.mark.parametrize("case", CASES)
+# Sentences that unit tests of ec2_preflight and aws_errors hold, too.
+LATER = ("no profile", "no region", "region", "account", "unreachable")
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, marks=pytest.mark.slow if case in LATER else ()) for case in CASES])
 def test_one_sentence_each_and_nothing_attempted(cloud: str, environment: dict[str, str], case: str) -> None:
     change, arguments, status, *sentences = CASES[case]
     before = everything(cloud)

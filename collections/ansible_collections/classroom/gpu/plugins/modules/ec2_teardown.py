@@ -131,7 +131,7 @@ class Teardown:
 
     def look(self) -> None:
         """Ask EC2 what there is."""
-        self.machines = self.cloud.machines()
+        self.machines = sorted(self.cloud.machines(), key=teardown.seat)
         self.items = self.cloud.items()
         self.tags = self.cloud.tagged()
         self.alive = [machine for machine in self.machines if machine["State"]["Name"] != "terminated"]
