@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
+from hostless import Cloud, rehearsal
 
 from rehearsal import state
 
 
 @pytest.fixture(scope="session")
-def hostless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Environment of an API that all tests of this process share: whoever uses it empties it first (`Reset`)."""
+def hostless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """A cloud that all tests of this process share: whoever uses it empties it first (`Reset`)."""
     place = state.without_hosts(tmp_path_factory.mktemp("cloud") / "place")
-    command = [sys.executable, "-m", "rehearsal"]
-    own = ["--no-hosts", "--state", str(place.folder)]
-    subprocess.run([*command, "up", *own], capture_output=True, check=True, timeout=120)
-    yield place.environment()
-    subprocess.run([*command, "down", *own], capture_output=True, check=True, timeout=60)
+    own = ("--no-hosts", "--state", str(place.folder))
+    rehearsal("up", *own)
+    yield Cloud(place.environment())
+    rehearsal("down", *own)

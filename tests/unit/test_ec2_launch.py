@@ -11,20 +11,16 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 from ansible_collections.classroom.gpu.plugins.module_utils import ec2_calls, launch, machines
 from ansible_collections.classroom.gpu.plugins.modules import ec2_launch
-from test_rehearsal_scarcity import SIZE, ZONES, Cloud, running_module
+from hostless import SIZE, ZONES, Cloud, alone, next_second, running_module
 
 SECOND = "g5.xlarge"
 SEATS = ["s01", "s02", "s03", "s04"]
-ALONE = "import json, sys; from ansible.module_utils.testing import patch_module_args as given"
-ALONE += "; from ansible_collections.classroom.gpu.plugins.modules import ec2_launch"
-ALONE += "\nwith given(json.loads(sys.argv[1])): ec2_launch.main()"
 
 
 class Class:
@@ -103,20 +99,15 @@ class Class:
         assert {one["seat"] for one in done["launched"]} == set(SEATS) - set(had)
 
 
-@pytest.fixture(scope="module")
-def _cloud(hostless: dict[str, str]) -> Cloud:
-    return Cloud(hostless)
-
-
 @pytest.fixture
-def physics(_cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Class:
+def physics(hostless: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Class:
     """The class, without a machine, in an account without limits; the module is in no hurry only where that is the point."""
-    _cloud.control("Reset")
-    for name, value in _cloud.environment.items():
+    hostless.control("Reset")
+    for name, value in hostless.environment.items():
         monkeypatch.setenv(name, value)
     for name, seconds in {"RATE": 50.0, "BACKOFF": 0.02, "POLL": 0.1, "PAUSE": 0.3}.items():
         monkeypatch.setattr(ec2_calls, name, seconds)
-    return Class(_cloud, tmp_path)
+    return Class(hostless, tmp_path)
 
 
 TWO_TYPES = [{"instance_type": kind, "zone": zone} for kind in (SIZE, SECOND) for zone in ZONES]
@@ -329,10 +320,10 @@ def test_a_seat_that_exists_is_never_replaced_moved_or_imaged_anew(physics: Clas
 )
 def test_of_two_machines_for_one_seat_the_younger_is_ended_unless_it_was_proven(physics: Class, proof: str) -> None:
     (elder,) = physics.by_hand("physics")
-    time.sleep(1.1)  # EC2's times are whole seconds
+    next_second()
     (younger,) = physics.by_hand("physics")
     physics.cloud.ec2.stop_instances(InstanceIds=[elder])
-    time.sleep(1.1)
+    next_second()
     physics.cloud.ec2.start_instances(InstanceIds=[elder])  # a start is no launch, though LaunchTime says so
     if proof != "none":
         (physics.folder / "seats/s01").mkdir(parents=True)
@@ -357,8 +348,8 @@ def test_a_run_that_is_killed_is_taken_up(physics: Class, calls: int) -> None:
     seats = [f"s{number:02}" for number in range(1, 11)]
     physics.control("AddFault", action="RunInstances", delay=0.5, count=None)
     physics.control("Calls", clear=True)
-    options = json.dumps(physics.options | {"seats": seats})
-    with subprocess.Popen([sys.executable, "-c", ALONE, options], stdout=subprocess.DEVNULL, start_new_session=True) as killed:
+    command = alone(ec2_launch, physics.options | {"seats": seats})
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True) as killed:
         while physics.control("Calls").get("ec2:RunInstances", 0) < min(calls, 10):
             assert killed.poll() is None
             time.sleep(0.02)

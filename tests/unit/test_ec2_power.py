@@ -9,20 +9,16 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 
 import pytest
 from ansible_collections.classroom.gpu.plugins.module_utils import ec2_calls, launch, machines, power, prices
 from ansible_collections.classroom.gpu.plugins.modules import ec2_power
-from test_rehearsal_scarcity import SIZE, ZONES, Cloud, running_module
+from hostless import SIZE, ZONES, Cloud, alone, next_second, running_module
 
 SEATS = ["s01", "s02", "s03", "s04"]
 A, B = ZONES[:2]
-ALONE = "import json, sys; from ansible.module_utils.testing import patch_module_args as given"
-ALONE += "; from ansible_collections.classroom.gpu.plugins.modules import ec2_power"
-ALONE += "\nwith given(json.loads(sys.argv[1])): ec2_power.main()"
 
 
 class Class:
@@ -67,20 +63,15 @@ class Class:
         assert set(self.states().values()) == {wanted}
 
 
-@pytest.fixture(scope="module")
-def _cloud(hostless: dict[str, str]) -> Cloud:
-    return Cloud(hostless)
-
-
 @pytest.fixture
-def physics(_cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Class:
+def physics(hostless: Cloud, monkeypatch: pytest.MonkeyPatch) -> Class:
     """The class, all seats running, in an account without limits; the module is in no hurry only where that is the point."""
-    _cloud.control("Reset")
-    for name, value in _cloud.environment.items():
+    hostless.control("Reset")
+    for name, value in hostless.environment.items():
         monkeypatch.setenv(name, value)
     for name, seconds in {"RATE": 50.0, "BACKOFF": 0.02, "POLL": 0.1, "PAUSE": 0.3}.items():
         monkeypatch.setattr(ec2_calls, name, seconds)
-    return Class(_cloud)
+    return Class(hostless)
 
 
 def empty(zone: str, room: int = 0, **more) -> tuple[str, dict]:
@@ -250,8 +241,7 @@ def test_a_machine_that_is_ended_while_the_others_start_keeps_none_of_them(physi
     physics.stopped()
     # The module has seen four that rest before the third of them ends: the fault delays its start until then.
     physics.control("AddFault", action="StartInstances", delay=1.0, count=1)
-    options = json.dumps(physics.options)
-    with subprocess.Popen([sys.executable, "-c", ALONE, options], stdout=subprocess.PIPE, text=True) as going:
+    with subprocess.Popen(alone(ec2_power, physics.options), stdout=subprocess.PIPE, text=True) as going:
         while not physics.control("Calls").get("ec2:StartInstances"):
             time.sleep(0.02)
         physics.ec2.terminate_instances(InstanceIds=[physics.ids["s03"]])
@@ -268,8 +258,8 @@ def test_a_run_that_is_killed_is_taken_up(physics: Class, wanted: str, action: s
     if wanted == "running":
         physics.stopped()
     physics.control("AddFault", action=action, delay=0.3, count=None)
-    options = json.dumps(physics.options | {"state": wanted})
-    with subprocess.Popen([sys.executable, "-c", ALONE, options], stdout=subprocess.DEVNULL, start_new_session=True) as killed:
+    command = alone(ec2_power, physics.options | {"state": wanted})
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True) as killed:
         while not physics.control("Calls").get(f"ec2:{action}"):
             assert killed.poll() is None
             time.sleep(0.02)
@@ -287,7 +277,7 @@ def test_a_machine_on_its_way_elsewhere_is_waited_for(physics: Class) -> None:
 
 @pytest.mark.slow
 def test_of_two_machines_for_one_seat_one_is_started_and_both_are_stopped(physics: Class) -> None:
-    time.sleep(1.1)  # EC2's times are whole seconds
+    next_second()
     twin = physics.launch("physics", "s01", A)
     assert physics.run(seats=["s01"], state="stopped")["moved"] == ["s01"]
     assert {physics.cloud.see(one)["State"]["Name"] for one in (physics.ids["s01"], twin)} == {"stopped"}

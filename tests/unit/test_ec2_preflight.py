@@ -6,19 +6,16 @@ After every row: nothing of EC2's was changed, and what was said names the mend.
 from __future__ import annotations
 
 import functools
-import io
 import json
 import os
 import stat
-import sys
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.testing import patch_module_args
 from ansible_collections.classroom.gpu.plugins.module_utils import permissions, quota
 from ansible_collections.classroom.gpu.plugins.modules import ec2_preflight
 from botocore.loaders import JSONFileLoader
-from test_rehearsal_scarcity import DEBIAN, ROOT, SIZE, Cloud
+from hostless import DEBIAN, ROOT, SIZE, Cloud, running_module
 
 from rehearsal.api.auth import EXPIRED_KEY
 
@@ -71,42 +68,31 @@ class Class:
 
     def run(self, *faults: dict, check: bool = False, **options) -> dict:
         """Run the module and return what it says; whatever that is, it changed nothing of EC2's."""
-        answer, before = io.StringIO(), self.made()
+        before = self.made()
         for fault in faults:
             self.control("AddFault", **{"count": None} | fault)
         self.control("Calls", clear=True)
-        stdout, sys.stdout = sys.stdout, answer
-        try:
-            with patch_module_args({**self.options, **options, "_ansible_check_mode": check}), pytest.raises(SystemExit) as ended:
-                ec2_preflight.main()
-        finally:
-            sys.stdout = stdout
-        self.calls, done = self.control("Calls"), json.loads(answer.getvalue())
+        done = running_module(ec2_preflight, {**self.options, **options, "_ansible_check_mode": check})
+        self.calls = self.control("Calls")
         self.control("Faults", clear=True)
         assert self.made() == before
-        assert bool(ended.value.code) == bool(done.get("failed"))
         return done
 
     def requests(self) -> list[dict]:
         return self.cloud.quotas.list_requested_service_quota_change_history(ServiceCode="ec2")["RequestedQuotas"]
 
 
-@pytest.fixture(scope="module")
-def _cloud(hostless: dict[str, str]) -> Cloud:
-    return Cloud(hostless)
-
-
 @pytest.fixture
-def physics(_cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Class:
+def physics(hostless: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Class:
     """The class, without a machine, in an account without limits."""
-    _cloud.control("Reset")
-    for name, value in _cloud.environment.items():
+    hostless.control("Reset")
+    for name, value in hostless.environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(JSONFileLoader, "load_file", lambda _, path: READ(path))  # the SDK would read EC2's model again for every run
     nowhere = {"AWS_SHARED_CREDENTIALS_FILE": os.devnull, "AWS_CONFIG_FILE": os.devnull}
     for name, value in nowhere.items():
         monkeypatch.setenv(name, value)
-    return Class(_cloud, tmp_path)
+    return Class(hostless, tmp_path)
 
 
 def said(done: dict) -> str:

@@ -9,7 +9,7 @@ import pytest
 from ansible_collections.classroom.gpu.plugins.module_utils import ec2_calls, prices, shape
 from ansible_collections.classroom.gpu.plugins.modules import ec2_shape
 from botocore.exceptions import ClientError
-from test_rehearsal_scarcity import SIZE, ZONES, Cloud, running_module
+from hostless import SIZE, ZONES, Cloud, running_module
 
 STACKS = Path(__file__).parents[2] / "stacks"
 UBUNTU = "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id"
@@ -50,19 +50,14 @@ class Class:
         return self.run(check, instance_type=kind, stack=str(STACKS / stack), image=UBUNTU)
 
 
-@pytest.fixture(scope="module")
-def _cloud(hostless: dict[str, str]) -> Cloud:
-    return Cloud(hostless)
-
-
 @pytest.fixture
-def physics(_cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Class:
-    _cloud.control("Reset")
-    for name, value in _cloud.environment.items():
+def physics(hostless: Cloud, monkeypatch: pytest.MonkeyPatch) -> Class:
+    hostless.control("Reset")
+    for name, value in hostless.environment.items():
         monkeypatch.setenv(name, value)
     for name, seconds in {"BACKOFF": 0.02, "POLL": 0.1}.items():
         monkeypatch.setattr(ec2_calls, name, seconds)
-    return Class(_cloud)
+    return Class(hostless)
 
 
 def test_a_stopped_seat_gets_another_type_and_starts_with_it(physics: Class) -> None:

@@ -1,77 +1,20 @@
 """The rehearsal's scarcity and faults as SDKs and commands meet them: the API alone (`up --no-hosts`), in a process of its own."""
 
-import io
-import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stdout, suppress
+from contextlib import suppress
 from itertools import chain
-from pathlib import Path
 
-import boto3
 import pytest
-from ansible.module_utils.testing import patch_module_args
-from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError
+from hostless import DEBIAN, SIZE, ZONES, Cloud, rehearsal
 
 from rehearsal import API_URL, state
 from rehearsal.api.errors import Call, Refused
 from rehearsal.api.throttle import Throttle
 from rehearsal.control import Control
 
-ROOT = Path(__file__).parents[2]
-DEBIAN = "/aws/service/debian/release/12/latest/amd64"
-SIZE, G = "g4dn.xlarge", "L-DB2E81BA"  # 4 vCPUs, offered in us-west-2 a, b and c
-ZONES = ["us-west-2a", "us-west-2b", "us-west-2c"]
-
-
-class Cloud:
-    """One cloud, its SDK clients, its control and its commands."""
-
-    def __init__(self, environment: dict[str, str]) -> None:
-        self.environment = environment
-        self.control = Control(environment)
-        session = boto3.Session(environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"])
-        once = Config(retries={"total_max_attempts": 1}, max_pool_connections=20)
-        where = {"region_name": environment["AWS_REGION"], "endpoint_url": environment["AWS_ENDPOINT_URL"], "config": once}
-        self.ec2, self.ssm, self.sts, self.quotas = (session.client(name, **where) for name in ("ec2", "ssm", "sts", "service-quotas"))
-        self.image = self.ssm.get_parameter(Name=DEBIAN)["Parameter"]["Value"]
-
-    def run(self, least: int = 1, most: int = 1, **extra) -> list[str]:
-        """Launch instances and return their ids."""
-        wanted = {"ImageId": self.image, "InstanceType": SIZE, "MinCount": least, "MaxCount": most} | extra
-        return [one["InstanceId"] for one in self.ec2.run_instances(**wanted)["Instances"]]
-
-    def in_zone(self, zone: str, least: int = 1, most: int = 1, **extra) -> list[str]:
-        return self.run(least, most, Placement={"AvailabilityZone": zone}, **extra)
-
-    def instances(self, **filters) -> list[dict]:
-        pages = self.ec2.get_paginator("describe_instances").paginate(**filters)
-        return [one for page in pages for group in page["Reservations"] for one in group["Instances"]]
-
-    def see(self, instance_id: str) -> dict:
-        return self.instances(InstanceIds=[instance_id])[0]
-
-    def command(self, *arguments: str) -> str:
-        """Run `python -m rehearsal` in a shell that points at this cloud."""
-        return rehearsal(*arguments, **self.environment)
-
-
-def rehearsal(*arguments: str, **environment: str) -> str:
-    """Run `python -m rehearsal` and return what it prints."""
-    command = [sys.executable, "-m", "rehearsal", *arguments]
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, timeout=90)
-    return done.stdout + done.stderr
-
-
-def running_module(module, arguments: dict) -> dict:
-    """Run a module of Ansible's in this process, as Ansible runs it, and return what it says."""
-    with patch_module_args(arguments), redirect_stdout(io.StringIO()) as answer, pytest.raises(SystemExit):
-        module.main()
-    return json.loads(answer.getvalue())
+G = "L-DB2E81BA"
 
 
 @pytest.fixture(scope="module")
@@ -450,7 +393,7 @@ def test_partial_answers(cloud):
 def test_stale_reads_miss_what_is_young_and_nothing_else(cloud):
     tags = [{"ResourceType": kind, "Tags": [{"Key": "seat", "Value": "s01"}]} for kind in ("instance", "volume")]
     (old,) = cloud.run()
-    time.sleep(6)  # so long may the next four reads take on a busy machine
+    time.sleep(6)  # the old one has to be older than what is hidden, and that longer than four reads take on a busy machine
     (young,) = cloud.run(TagSpecifications=tags)
     cloud.control("AddFault", action="*", stale=5.5, count=4)
     assert [one["InstanceId"] for one in cloud.instances()] == [old]

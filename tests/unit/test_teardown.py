@@ -6,25 +6,19 @@ and the next run, with the fault gone, certifies that nothing is left.
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-from ansible.module_utils.testing import patch_module_args
-from ansible_collections.classroom.gpu.plugins.module_utils import teardown
+from ansible_collections.classroom.gpu.plugins.module_utils import ec2_calls, teardown
 from ansible_collections.classroom.gpu.plugins.modules import ec2_ledger, ec2_teardown
-from test_rehearsal_scarcity import ZONES, Cloud
+from hostless import ZONES, Cloud, alone, next_second, running_module
 
-ALONE = "import json, sys; from ansible.module_utils.testing import patch_module_args as given"
-ALONE += "; from ansible_collections.classroom.gpu.plugins.modules import ec2_teardown; ec2_teardown.POLL = 0.1"
-ALONE += "\nwith given(json.loads(sys.argv[1])): ec2_teardown.main()"
 LISTS = {
     "describe_instances": "Reservations",
     "describe_volumes": "Volumes",
@@ -117,20 +111,12 @@ class Account:
     def call(self, module: ModuleType, check: bool, **options) -> dict:
         """Run a module and return what it says; the others are as they were."""
         self.control("Calls", clear=True)
-        answer, begin = io.StringIO(), time.monotonic()
-        stdout, sys.stdout = sys.stdout, answer
-        try:
-            with (
-                patch_module_args({"classroom": "physics", **options, "_ansible_check_mode": check}),
-                pytest.raises(SystemExit),
-            ):
-                module.main()
-        finally:
-            sys.stdout = stdout
+        begin = time.monotonic()
+        done = running_module(module, {"classroom": "physics", **options, "_ansible_check_mode": check})
         self.seconds, self.calls = time.monotonic() - begin, self.control("Calls")
         self.control("Faults", clear=True)
         assert self.others() == self.before
-        return json.loads(answer.getvalue())
+        return done
 
     def complete(self) -> None:
         """The next run, with no fault, certifies."""
@@ -148,24 +134,19 @@ def left(done: dict) -> dict[str, str]:
     return {one["kind"]: one["why"] for one in done["left"]}
 
 
-@pytest.fixture(scope="module")
-def _cloud(hostless: dict[str, str]) -> Cloud:
-    return Cloud(hostless)
-
-
 @pytest.fixture
-def account(_cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Account:
+def account(hostless: Cloud, monkeypatch: pytest.MonkeyPatch) -> Account:
     """The account before physics has anything; the module is in no hurry only where that is the point."""
-    _cloud.control("Reset")
-    for name, value in _cloud.environment.items():
+    hostless.control("Reset")
+    for name, value in hostless.environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(ec2_teardown, "POLL", 0.1)
-    return Account(_cloud)
+    return Account(hostless)
 
 
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the SDK ask once, so that a fault that lasts is met at once."""
-    monkeypatch.setitem(ec2_teardown.RETRIES, "retries", {"total_max_attempts": 1})
+    monkeypatch.setitem(ec2_calls.PATIENT, "retries", {"total_max_attempts": 1})
 
 
 def test_the_plan_names_everything_with_its_price_and_changes_nothing(account: Account) -> None:
@@ -366,7 +347,7 @@ def test_a_run_that_is_killed_is_completed_by_the_next(account: Account, calls: 
     account.volume("physics", "s09")
     account.control("AddFault", action="[TD]e[rl]*", delay=0.5, count=None)
     account.control("Calls", clear=True)
-    with subprocess.Popen([sys.executable, "-c", ALONE, '{"classroom": "physics"}'], start_new_session=True) as killed:
+    with subprocess.Popen(alone(ec2_teardown, {"classroom": "physics"}, POLL=0.1), start_new_session=True) as killed:
         while sum(count for call, count in account.control("Calls").items() if call.startswith(("ec2:Terminate", "ec2:Delete"))) < calls:
             assert killed.poll() is None
             time.sleep(0.02)
@@ -388,7 +369,7 @@ def test_starts_and_stops_are_kept_in_two_calls_a_look(account: Account, tmp_pat
     assert file.stat().st_mode & 0o777 == 0o600 and folder.stat().st_mode & 0o777 == 0o700
     account.ec2.stop_instances(InstanceIds=[first])
     account.ledger(folder)
-    time.sleep(1.1)  # EC2's times are whole seconds
+    next_second()
     account.ec2.start_instances(InstanceIds=[first])
     account.ec2.terminate_instances(InstanceIds=[second])
     runs = account.ledger(folder)["runs"]

@@ -1,4 +1,7 @@
-"""How local modules call EC2: within its rates, again where no answer came, and without the SDK's own retries."""
+"""How local modules call EC2: again where no answer came; by the SDK's own retries, or without them where machines may lack.
+
+ANSWERED are the errors that EC2 itself told, ERRORS all of a call.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,9 @@ try:
     from botocore.exceptions import BotoCoreError, ClientError
     from botocore.parsers import ResponseParserError
 
-    ERRORS = (BotoCoreError, ClientError, ResponseParserError)
+    ANSWERED, ERRORS = (ClientError,), (BotoCoreError, ClientError, ResponseParserError)
 except ImportError:
-    ERRORS = ()  # AnsibleAWSModule says that it is missing
+    ANSWERED = ERRORS = ()  # AnsibleAWSModule says that it is missing
 
 # https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html: the bucket of RunInstances, and that of StartInstances, and what
 # they gain a second.
@@ -23,6 +26,7 @@ BURST = 5
 RATE = 2.0
 TRIES = 8  # of one call, with pauses that double from BACKOFF seconds on, so that EC2 may be away for a minute
 BACKOFF = 0.5
+PATIENT = {"retries": {"mode": "standard", "total_max_attempts": TRIES}, "connect_timeout": 5, "read_timeout": 60}
 POLL = 5.0  # seconds between two looks at machines that change their state
 PAUSE = 30.0  # seconds until pools that were empty are asked again
 
@@ -53,8 +57,16 @@ def persist(call: Callable[[], dict]) -> dict:
         time.sleep(BACKOFF * 2**attempt * random.uniform(0.5, 1))
 
 
+def patient(module):
+    """Return a client of EC2 for an AnsibleAWSModule that needs no machine to be free, so that the SDK's own retries serve it."""
+    return module.client("ec2", aws_config=PATIENT)
+
+
 def client(module):
-    """Return a client of EC2 for an AnsibleAWSModule. The SDK itself would ask an empty pool again, since EC2 answers with HTTP 500."""
+    """Return a client of EC2 for an AnsibleAWSModule that launches or starts.
+
+    The SDK itself would ask an empty pool again, since EC2 answers with HTTP 500.
+    """
     once = {"retries": {"total_max_attempts": 1}, "max_pool_connections": BURST, "connect_timeout": 5, "read_timeout": 60}
     return module.client("ec2", aws_config=once)
 

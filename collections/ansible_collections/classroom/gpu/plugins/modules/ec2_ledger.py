@@ -54,17 +54,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors, costs, ledger, machines, roster
+from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors, costs, ec2_calls, ledger, machines, roster
 
-try:
-    from botocore.exceptions import BotoCoreError, ClientError
-    from botocore.parsers import ResponseParserError
-
-    ERRORS = (BotoCoreError, ClientError, ResponseParserError)
-except ImportError:
-    ERRORS = ()  # AnsibleAWSModule says that it is missing
-
-RETRIES = {"retries": {"mode": "standard", "total_max_attempts": 8}, "connect_timeout": 5, "read_timeout": 60}
 OPTIONS = {
     "classroom": {"type": "str", "required": True},
     "class_dir": {"type": "path", "required": True},
@@ -131,7 +122,7 @@ class Books:
 
     def __init__(self, module: AnsibleAWSModule) -> None:
         self.module, self.params, self.folder = module, module.params, Folder(module.params["class_dir"])
-        self.ec2 = module.client("ec2", aws_config=RETRIES)
+        self.ec2 = ec2_calls.patient(module)
         self.now = ledger.stamp(datetime.now(UTC))
 
     def ask(self, operation: str, key: str) -> list[dict]:
@@ -219,7 +210,7 @@ def main() -> None:
     done = {"changed": False, "runs": [], "lines": []}
     try:
         done = run(books)
-    except ERRORS as error:
+    except ec2_calls.ERRORS as error:
         module.fail_json(msg=aws_errors.explain(error, books.ec2.meta.endpoint_url))
     except Unknown as unknown:
         module.fail_json(msg=str(unknown))

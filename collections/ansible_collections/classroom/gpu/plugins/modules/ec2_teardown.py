@@ -43,18 +43,9 @@ import time
 from datetime import UTC, datetime
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors, roster, teardown
+from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors, ec2_calls, roster, teardown
 from ansible_collections.classroom.gpu.plugins.module_utils.teardown import Kind, Thing
 
-try:
-    from botocore.exceptions import BotoCoreError, ClientError
-    from botocore.parsers import ResponseParserError
-
-    ERRORS = (BotoCoreError, ClientError, ResponseParserError)
-except ImportError:
-    ERRORS = ()  # AnsibleAWSModule says that it is missing
-
-RETRIES = {"retries": {"mode": "standard", "total_max_attempts": 8}, "connect_timeout": 5, "read_timeout": 60}
 BATCH = 100  # machines a TerminateInstances
 POLL = 5.0  # seconds between two rounds
 OPTIONS = {
@@ -72,7 +63,7 @@ class Cloud:
     """What EC2 has of one class, or of some of its seats. `denied` holds the kinds that these credentials may not list, with the reason."""
 
     def __init__(self, module: AnsibleAWSModule) -> None:
-        self.ec2 = module.client("ec2", aws_config=RETRIES)
+        self.ec2 = ec2_calls.patient(module)
         self.classroom, self.seats = module.params["classroom"], roster.chosen(module.params["only"])
         self.kinds = [kind for kind in teardown.KINDS if not self.seats or kind.name not in ("security-group", "key-pair")]
         self.denied: dict[str, str] = {}
@@ -84,7 +75,7 @@ class Cloud:
             if self.ec2.can_paginate(operation):
                 return self.ec2.get_paginator(operation).paginate(Filters=given).build_full_result()[key]
             return getattr(self.ec2, operation)(Filters=given)[key]
-        except ClientError as error:
+        except ec2_calls.ANSWERED as error:
             if aws_errors.code(error) not in aws_errors.DENIED:
                 raise
             self.denied[kind] = teardown.refusal(error, "")
@@ -206,7 +197,7 @@ class Teardown:
         """End some machines. EC2 ends none of a call, or not all, because of one: so halve it until that one stands alone."""
         try:
             self.cloud.ec2.terminate_instances(InstanceIds=[machine["InstanceId"] for machine in batch])
-        except ClientError as error:
+        except ec2_calls.ANSWERED as error:
             if len(batch) > 1 and not teardown.concerns_all(error):
                 self.terminate(batch[: len(batch) // 2])
                 self.terminate(batch[len(batch) // 2 :])
@@ -232,7 +223,7 @@ class Teardown:
         resource = item[kind.id]
         try:
             getattr(self.cloud.ec2, kind.deleting)(**{kind.by: item[kind.by]})
-        except ClientError as error:
+        except ec2_calls.ANSWERED as error:
             if teardown.is_held(error) and kind.name == "security-group":
                 self.hold_group(resource)
             elif teardown.is_held(error) or teardown.is_gone(error):
@@ -281,7 +272,7 @@ def main() -> None:
     cloud = Cloud(module)
     try:
         done = run(cloud, module.params["timeout"], module.check_mode)
-    except ERRORS as error:
+    except ec2_calls.ERRORS as error:
         module.fail_json(msg=f"{aws_errors.explain(error, cloud.ec2.meta.endpoint_url)} When that is mended, {teardown.AGAIN}.")
     except Unknown as unknown:
         module.fail_json(msg=str(unknown))

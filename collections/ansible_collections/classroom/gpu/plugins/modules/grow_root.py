@@ -63,7 +63,7 @@ def wait_for(disk: str, gib: int, seconds: int) -> None:
     while (seen := int((BLOCKS / disk / "size").read_text(encoding="ascii")) * SECTOR) < gib * GIB:
         if time.monotonic() > until:
             raise Refused(f"/dev/{disk} has {seen / GIB:.0f} GiB and not yet {gib}: run the same command again, or restart the seat.")
-        time.sleep(1)
+        time.sleep(1)  # sysfs does not tell when a size changes: so ask again
 
 
 def grow_partition(module: AnsibleModule, disk: str, number: str) -> bool:

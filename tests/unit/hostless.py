@@ -1,0 +1,90 @@
+"""The rehearsal's API alone, as SDKs, commands and this project's modules meet it: what the tests of them share."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from contextlib import redirect_stdout
+from pathlib import Path
+from types import ModuleType
+
+import boto3
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from botocore.config import Config
+
+from rehearsal.control import Control
+
+ROOT = Path(__file__).parents[2]
+DEBIAN = "/aws/service/debian/release/12/latest/amd64"
+SIZE = "g4dn.xlarge"  # 4 vCPUs, offered in us-west-2 a, b and c
+ZONES = ["us-west-2a", "us-west-2b", "us-west-2c"]
+
+
+class Cloud:
+    """One cloud, its SDK clients, its control and its commands."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.environment = environment
+        self.control = Control(environment)
+        session = boto3.Session(environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"])
+        once = Config(retries={"total_max_attempts": 1}, max_pool_connections=20)
+        where = {"region_name": environment["AWS_REGION"], "endpoint_url": environment["AWS_ENDPOINT_URL"], "config": once}
+        self.ec2, self.ssm, self.sts, self.quotas = (session.client(name, **where) for name in ("ec2", "ssm", "sts", "service-quotas"))
+        self.image = self.ssm.get_parameter(Name=DEBIAN)["Parameter"]["Value"]
+
+    def run(self, least: int = 1, most: int = 1, **extra) -> list[str]:
+        """Launch instances and return their ids."""
+        wanted = {"ImageId": self.image, "InstanceType": SIZE, "MinCount": least, "MaxCount": most} | extra
+        return [one["InstanceId"] for one in self.ec2.run_instances(**wanted)["Instances"]]
+
+    def in_zone(self, zone: str, least: int = 1, most: int = 1, **extra) -> list[str]:
+        return self.run(least, most, Placement={"AvailabilityZone": zone}, **extra)
+
+    def instances(self, **filters) -> list[dict]:
+        pages = self.ec2.get_paginator("describe_instances").paginate(**filters)
+        return [one for page in pages for group in page["Reservations"] for one in group["Instances"]]
+
+    def see(self, instance_id: str) -> dict:
+        return self.instances(InstanceIds=[instance_id])[0]
+
+    def command(self, *arguments: str) -> str:
+        """Run `python -m rehearsal` in a shell that points at this cloud."""
+        return rehearsal(*arguments, **self.environment)
+
+
+def rehearsal(*arguments: str, **environment: str) -> str:
+    """Run `python -m rehearsal` and return what it prints."""
+    command = [sys.executable, "-m", "rehearsal", *arguments]
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, timeout=90)
+    return done.stdout + done.stderr
+
+
+def running_module(module: ModuleType, arguments: dict) -> dict:
+    """Run a module of Ansible's in this process, as Ansible runs it, and return what it says; its exit status says the same."""
+    with patch_module_args(arguments), redirect_stdout(io.StringIO()) as answer, pytest.raises(SystemExit) as ended:
+        module.main()
+    done = json.loads(answer.getvalue())
+    assert bool(ended.value.code) == bool(done.get("failed"))
+    return done
+
+
+def alone(module: ModuleType, arguments: dict, **constants: float) -> list[str]:
+    """Return the command that runs a module in a process of its own, with other constants where it is to be in more of a hurry."""
+    code = [
+        "import json, sys",
+        "from ansible.module_utils.testing import patch_module_args",
+        f"from {module.__name__.rpartition('.')[0]} import {module.__name__.rpartition('.')[2]} as module",
+        *(f"module.{name} = {value}" for name, value in constants.items()),
+        "with patch_module_args(json.loads(sys.argv[1])): module.main()",
+    ]
+    return [sys.executable, "-c", "\n".join(code), json.dumps(arguments)]
+
+
+def next_second() -> None:
+    """Wait until EC2's times, which are whole seconds, tell what comes next from what was."""
+    time.sleep(1.1)
