@@ -45,6 +45,11 @@ def test_status_tells_what_a_class_is_and_costs(other: dict[str, str]) -> None:
     file = OTHER / "ledger.json"
     (run,) = json.loads(file.read_text())["runs"]
     assert run["seat"] == "s01" and run["stopped"] == "" and file.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.slow
+def test_status_changes_nothing_that_it_knows_and_names_a_seat_that_is_not_there(other: dict[str, str]) -> None:
+    assert status(other)[0] == 0
     assert "changed=0" in status(other)[1]
     code, said = status(other, "-e", "seats=s09")
     assert code == 2 and "localhost: -e seats= names s09, but class other has s01." in said

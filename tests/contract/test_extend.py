@@ -45,7 +45,13 @@ def ends(cloud: str) -> dict[str, str | None]:
 def test_the_end_of_one_class_moves_and_is_told_before_and_after(cloud: str, environment: dict[str, str]) -> None:
     first = extend(environment, "-e", f"ends='{TOMORROW:%Y-%m-%d} 17:00 UTC'")
     assert (first.returncode, first.stderr) == (0, ""), first.stdout
+    assert ", from now on " in first.stdout and "changed=1" in first.stdout
     assert ends(cloud) == {"rehearsal": f"{TOMORROW:%Y-%m-%d}T17:00:00Z", "other": None}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("endless")
+def test_the_end_of_one_seat_moves_once_and_its_hour_is_the_class_s(cloud: str, environment: dict[str, str]) -> None:
     summer = "2099-07-04T18:00"  # in the class's zone, which is Berlin's
     second = extend(environment, "-e", f"ends={summer}", "-e", "seats=s01")
     assert ends(cloud) == {"rehearsal": "2099-07-04T16:00:00Z", "other": None}

@@ -28,9 +28,7 @@ CASES = {
     "unreachable": ({"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, "", PREFLIGHT, "http://127.0.0.1:1 cannot be reached. Check {...}"),
     "no region": ({"AWS_REGION": ""}, "", PREFLIGHT, "No region is set. Type `export AWS_REGION=us-west-2`, {...}"),
     "region": ({"AWS_REGION": "us-wset-2"}, "", PREFLIGHT, "us-wset-2 is no region of AWS. Did you mean us-west-2? Set AWS_REGION."),
-    "no account": ({}, "-e classroom_account=", PREFLIGHT, "classroom_account is not set. {...} account 123456789012: {...}"),
     "account": ({}, "-e classroom_account=210987654321", PREFLIGHT, "These credentials belong to account 123456789012, but {...}"),
-    "no end": ({}, "-e classroom_ends=", PREFLIGHT, "classroom_ends is not set: nothing is launched {...}, or never, {...}"),
     "past end": (
         {},
         r'-e {"classroom_ends":"2026-03-31\u002018:00\u0020Europe/Berlin"}',
@@ -53,13 +51,15 @@ CASES = {
         "us-west-2 has no SSM parameter /a/b. Set classroom_image in {...}",
         "-e seats= names s09, but the roster {...}rehearsal.csv has s01, s02.",
     ),
-    "files": (
+    "nothing set": (
         {},
-        '-e classroom_stack=rehersal -e classroom_roster=no.csv -e {"classroom_allowed_cidrs":[]}',
+        '-e classroom_account= -e classroom_ends= -e classroom_stack=rehersal -e classroom_roster=no.csv -e {"classroom_allowed_cidrs":[]}',
         PREFLIGHT,
         "There is no stack rehersal. Did you mean rehearsal? {...}",
         "There is no roster {...}no.csv. Type `cp rosters/example.csv {...}",
         "classroom_allowed_cidrs in {...}: no network may reach {...}",
+        "classroom_ends is not set: nothing is launched {...}, or never, {...}",
+        "classroom_account is not set. {...} account 123456789012: {...}",
     ),
 }
 

@@ -356,6 +356,7 @@ def test_a_run_that_is_killed_is_completed_by_the_next(account: Account, calls: 
 
 
 # --- the ledger ------------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_starts_and_stops_are_kept_in_two_calls_a_look(account: Account, tmp_path: Path) -> None:
     folder = tmp_path / "class"
     first, second = account.physics(seats=2)
