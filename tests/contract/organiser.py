@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -73,11 +75,13 @@ class Organiser:
         self.roster.write_text("seat,name,email\n" + "".join(f"{seat},{name},{seat}@example.org\n" for seat, name in people.items()))
 
     def move_in(self, classroom: str) -> None:
-        """Make what a class has: key, group, and a machine with disk and interface for its seat s01."""
+        """Make what a class has: key, group, a disk by itself, and a machine with disk and interface for its seat s01."""
         named = {"TagSpecifications": [{"ResourceType": "key-pair", "Tags": labels(classroom)}]}
         self.ec2.create_key_pair(KeyName=f"classroom-{classroom}", **named)
         named = {"TagSpecifications": [{"ResourceType": "security-group", "Tags": labels(classroom)}]}
         group = self.ec2.create_security_group(GroupName=f"classroom-{classroom}", Description="x", **named)["GroupId"]
+        named = {"TagSpecifications": [{"ResourceType": "volume", "Tags": labels(classroom, "s01")}]}
+        self.ec2.create_volume(AvailabilityZone=f"{REGION}a", Size=9, **named)
         self.add("s01", classroom, SecurityGroupIds=[group], KeyName=f"classroom-{classroom}")
 
     def add(self, seat: str, classroom: str = CLASSROOM, **more) -> str:
@@ -99,6 +103,17 @@ class Organiser:
         self.hold()
         return done.returncode, done.stdout + done.stderr
 
+    def kill(self, action: str, *command: str) -> None:
+        """Begin a run and kill it, and all that it started, right after a call."""
+        self.control("Calls", clear=True)
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
+        with subprocess.Popen(self.type(*command), cwd=ROOT, env=self.environment, **quiet) as run:
+            while action not in self.control("Calls"):
+                assert run.poll() is None, f"it never called {action}"
+                time.sleep(0.02)
+            os.killpg(run.pid, signal.SIGKILL)
+        self.hold()
+
     def of(self, classroom: str) -> dict[str, list]:
         """Return everything that EC2 knows of a class, ended machines as well."""
         own = [{"Name": "tag:classroom:name", "Values": [classroom]}]
@@ -110,6 +125,11 @@ class Organiser:
             "groups": self.ec2.describe_security_groups(Filters=own)["SecurityGroups"],
             "keys": self.ec2.describe_key_pairs(Filters=own)["KeyPairs"],
         }
+
+    def is_gone(self) -> bool:
+        """Tell whether nothing of the class is left but machines that are ended."""
+        left = self.of(CLASSROOM)
+        return {machine["State"]["Name"] for machine in left.pop("machines")} <= {"terminated"} and not any(left.values())
 
     def machines(self, *states: str) -> list[tuple[str, str]]:
         """Return the machines of the class that are in a state, running or about to without one, each with its seat."""

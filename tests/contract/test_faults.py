@@ -6,15 +6,11 @@ machine is without a seat, no seat has two, and another class's s01, key, group 
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
-from organiser import CLASSROOM, ROOT, Organiser, organised
+from organiser import CLASSROOM, Organiser, organised
 
 pytestmark = pytest.mark.slow  # some sixty playbook runs
 BOTH = {"s01", "s02"}
@@ -49,9 +45,7 @@ def end(organiser: Organiser) -> None:
     """End the class: nothing of it is left, in the account or on this machine, but what is kept of its cost."""
     status, said = organiser.run(*TEARDOWN)
     assert status == 0, said
-    left = organiser.of(CLASSROOM)
-    assert {machine["State"]["Name"] for machine in left.pop("machines")} <= {"terminated"} and not any(left.values())
-    assert not (organiser.folder / "id_ed25519").exists()
+    assert organiser.is_gone() and not (organiser.folder / "id_ed25519").exists()
 
 
 class Refused(NamedTuple):
@@ -127,21 +121,9 @@ def test_a_launch_whose_answers_are_lost_is_taken_up(organiser: Organiser) -> No
 @pytest.mark.parametrize("action", ["CreateSecurityGroup", "RunInstances", "ImportKeyPair"])
 def test_a_run_that_is_killed_leaves_a_class_that_the_next_completes_or_ends(organiser: Organiser, action: str) -> None:
     for finish in (lambda: complete(organiser, organiser.seats()), lambda: end(organiser)):
-        kill(organiser, f"ec2:{action}", PROVISION)
-        organiser.hold()
+        organiser.kill(f"ec2:{action}", PROVISION)
         finish()
         end(organiser)
-
-
-def kill(organiser: Organiser, action: str, *command: str) -> None:
-    """Begin a run and kill it, and all that it started, right after a call."""
-    organiser.control("Calls", clear=True)
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
-    with subprocess.Popen(organiser.type(*command), cwd=ROOT, env=organiser.environment, **quiet) as run:
-        while action not in organiser.control("Calls"):
-            assert run.poll() is None, f"it never called {action}"
-            time.sleep(0.02)
-        os.killpg(run.pid, signal.SIGKILL)
 
 
 def test_a_seat_that_somebody_ended_comes_again_the_same_day_and_one_that_a_student_stopped_is_started(organiser: Organiser) -> None:
