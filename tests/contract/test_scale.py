@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from organiser import CLASSROOM, ROOT, SIZE, Organiser, organised
 
-pytestmark = pytest.mark.slow  # half an hour, of which five minutes are EC2's rate of two launches a second
+pytestmark = pytest.mark.slow  # a quarter of an hour, of which four minutes are EC2's rate of two launches a second
 SEATS = [f"s{number:03}" for number in range(1, 501)]
 LOOPED = 50
 LIFE = {
