@@ -10,9 +10,10 @@ import botocore.session
 from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+from moto.sts.models import sts_backends
 from werkzeug.wrappers import Request
 
-from rehearsal import EXPIRED_KEY
+from rehearsal import ACCOUNT, EXPIRED_KEY
 
 from .errors import Answer, Call, answer
 
@@ -89,7 +90,7 @@ def parse(header: str) -> Scope | None:
 
 @dataclass(frozen=True)
 class Gatekeeper:
-    """Knows the one key of this cloud and refuses every other the way AWS does."""
+    """Knows the one key of this cloud and those of the roles that it assumes, and refuses every other the way AWS does."""
 
     access_key: str
     secret_key: str
@@ -108,17 +109,23 @@ class Gatekeeper:
             return "missing"
         if scope.key == EXPIRED_KEY:
             return "expired"
-        if scope.key != self.access_key:
+        secret, token = self._secret(scope.key)
+        if not secret or request.headers.get("X-Amz-Security-Token", "") != token:
             return "unknown"
         if scope.region not in self.regions:
             return "region"
-        return None if hmac.compare_digest(self._signature(request, scope), scope.signature) else "signature"
+        return None if hmac.compare_digest(self._signature(request, scope, secret), scope.signature) else "signature"
 
-    def _signature(self, request: Request, scope: Scope) -> str:
+    def _secret(self, key: str) -> tuple[str, str]:
+        """Return the secret of a key and its session token, which only the key of an assumed role has."""
+        if key == self.access_key:
+            return self.secret_key, ""
+        role = sts_backends[ACCOUNT]["aws"].get_assumed_role_from_access_key(key)
+        return (role.secret_access_key, role.session_token) if role else ("", "")
+
+    def _signature(self, request: Request, scope: Scope, secret: str) -> str:
         """Sign the request as its sender should have, over the headers that the sender signed."""
-        signer = (S3SigV4Auth if scope.service == "s3" else SigV4Auth)(
-            Credentials(self.access_key, self.secret_key), scope.service, scope.region
-        )
+        signer = (S3SigV4Auth if scope.service == "s3" else SigV4Auth)(Credentials(scope.key, secret), scope.service, scope.region)
         headers = {name: request.headers.get(name, "") for name in scope.headers.split(";")}
         url = f"http://{request.host}{request.environ.get('RAW_URI') or request.full_path.rstrip('?')}"
         signed = AWSRequest(method=request.method, url=url, headers=headers, data=request.get_data(cache=True))

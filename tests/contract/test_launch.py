@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from organiser import CLASSROOM, ROOT, Address, Organiser, organised
+from organiser import ACCOUNT, CLASSROOM, REGION, ROOT, Address, Organiser, organised
 
 pytestmark = pytest.mark.slow  # some fifteen playbook runs
 
@@ -83,3 +83,26 @@ def test_a_second_machine_of_a_seat_is_told_and_ended_unless_it_was_proven(organ
     status, said = organiser.run("playbooks/provision.yml")
     assert status == 2 and f"localhost: Seat s01 has two machines, {before['s01']} and {younger}: end the wrong one" in said
     assert organiser.machines() == sorted([*before.items(), ("s01", younger)])
+
+
+def test_a_profile_that_assumes_a_role_is_all_that_it_takes(organiser: Organiser, tmp_path: Path) -> None:
+    """Keys, region and endpoint come from the SDK's own files, as with single sign-on."""
+    keys, clean = {}, {}
+    for name, value in organiser.environment.items():
+        (keys if name.startswith("AWS_") else clean)[name] = value
+    issue = {"Version": 1, "AccessKeyId": keys["AWS_ACCESS_KEY_ID"], "SecretAccessKey": keys["AWS_SECRET_ACCESS_KEY"]}
+    (tmp_path / "issued").write_text(json.dumps(issue))
+    (tmp_path / "config").write_text(
+        f"[profile base]\ncredential_process = cat {tmp_path}/issued\n"
+        f"[profile organiser]\nsource_profile = base\nrole_arn = arn:aws:iam::{ACCOUNT}:role/organiser\n"
+        f"region = {REGION}\nendpoint_url = {keys['AWS_ENDPOINT_URL']}\n"
+    )
+    organiser.environment = clean | {"AWS_CONFIG_FILE": str(tmp_path / "config"), "AWS_PROFILE": "organiser"}
+    status, said = organiser.run("playbooks/preflight.yml")
+    assert status == 0 and f"arn:aws:sts::{ACCOUNT}:assumed-role/organiser/" in said and f"region {REGION}" in said, said
+    assert organiser.run("playbooks/provision.yml")[0] == 0 and set(organiser.seats()) == {"s01", "s02"}
+    assert organiser.run("playbooks/stop.yml")[0] == 0 and set(organiser.seats("stopped")) == {"s01", "s02"}
+    assert organiser.run("playbooks/provision.yml")[0] == 0 and set(organiser.seats()) == {"s01", "s02"}
+    status, said = organiser.run("playbooks/status.yml")
+    assert status == 0 and "s01   running" in said, said
+    assert organiser.run("playbooks/teardown.yml", "-e", "confirm=true")[0] == 0 and organiser.is_gone()

@@ -200,6 +200,20 @@ def test_every_service_accepts_the_issued_key(account):
     account.client("s3").put_object(Bucket="names", Key="a folder/a name +%&?", Body=b"content")
 
 
+def test_a_key_of_an_assumed_role_holds_with_its_token_alone(account):
+    role = {"RoleArn": f"arn:aws:iam::{ACCOUNT}:role/organiser", "RoleSessionName": "ada"}
+    given = account.client("sts").assume_role(**role)["Credentials"]
+    keys = {"aws_access_key_id": given["AccessKeyId"], "aws_secret_access_key": given["SecretAccessKey"]}
+    ends = {"region_name": REGION, "endpoint_url": account.url, "config": Config(retries={"total_max_attempts": 1})}
+    whole = {service: SESSION.client(service, aws_session_token=given["SessionToken"], **keys, **ends) for service in ("sts", "ec2")}
+    assert whole["sts"].get_caller_identity()["Arn"] == f"arn:aws:sts::{ACCOUNT}:assumed-role/organiser/ada"
+    instance_id = account.launch()
+    whole["ec2"].stop_instances(InstanceIds=[instance_id])
+    assert account.state(instance_id) == "stopped"
+    assert code(SESSION.client("ec2", **keys, **ends).describe_regions) == ("AuthFailure", 401)
+    assert code(SESSION.client("sts", aws_session_token="x", **keys, **ends).get_caller_identity) == ("InvalidClientTokenId", 403)
+
+
 @pytest.mark.parametrize("path", ["/", "/moto-api/reset", "/favicon.ico"])
 def test_unsigned_requests_change_nothing(account, path):
     instance_id = account.launch()
