@@ -10,8 +10,9 @@ export PYTHONDONTWRITEBYTECODE :=
 # What a class's settings in the shell must not decide: tests name their cloud and class themselves.
 ENTER = eval "$$(python -m rehearsal env)"
 
-# Scenarios that test-all adds: real drivers, compilers and frameworks, which take minutes and gigabytes, and one fault after the other.
-SKIP = nvidia_driver-debian cuda-nvcc jupyter-2018 conda_env-faults jupyter-students
+# Scenarios that test-all adds: real drivers, compilers and frameworks, which take minutes and gigabytes, one fault after the other, and a
+# role's other sources and machines.
+SKIP = nvidia_driver-debian nvidia_driver-branches nvidia_driver-gpus cuda-nvcc cuda-sources jupyter-2018 jupyter-students conda_env-faults
 
 # Unit tests that test-all adds: fifty environments, and one of sixty packages.
 UNIT = -m "not slow"

@@ -249,7 +249,11 @@ MENDED = {
 }
 
 
-@pytest.mark.parametrize("name", BREAKS)
+# What molecule breaks and mends, too, each in its role's scenario.
+LATER = ("certificate_deleted", "course_deleted", "toolkit_removed")
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in LATER else ()) for name in BREAKS])
 def test_a_broken_seat_is_repaired_and_no_other_touched(classroom: Classroom, name: str) -> None:
     broken = classroom.ssh("s01", BREAKS[name])
     assert broken.returncode == 0, broken.stderr
@@ -398,21 +402,18 @@ EXPIRED = {"AWS_ACCESS_KEY_ID": "AKIAREHEARSALEXPIRED", "AWS_SECRET_ACCESS_KEY":
 
 
 @pytest.mark.parametrize(
-    ("arguments", "environment", "says"),
+    ("environment", "says"),
     [
-        pytest.param([], {"AWS_SECRET_ACCESS_KEY": "wrong"}, r"(?i)credentials", id="wrong secret"),
-        pytest.param([], {"AWS_ACCESS_KEY_ID": "AKIAUNKNOWN000000000"}, r"(?i)credentials", id="unknown key"),
-        pytest.param([], EXPIRED, r"(?i)expired", id="expired"),
-        pytest.param(["-e", "classroom_account=999999999999"], {}, r"(?=.*999999999999).*123456789012", id="wrong account"),
-        pytest.param(["-e", "classroom_instance_type=g4dn.xlrage"], {}, r"g4dn\.xlrage", id="unknown instance type"),
-        pytest.param(["-e", "classroom_image=/aws/service/debian/release/99/latest/amd64"], {}, r"release/99", id="missing image"),
-        pytest.param(["--limit", "s01"], {}, r"-e seats=s01", id="limit"),
-        pytest.param(["-e", "seat=s01"], {}, r"-e seats=s01", id="typo"),
+        pytest.param({"AWS_SECRET_ACCESS_KEY": "wrong"}, r"(?i)credentials", id="wrong secret"),
+        pytest.param({"AWS_ACCESS_KEY_ID": "AKIAUNKNOWN000000000"}, r"(?i)credentials", id="unknown key"),
+        pytest.param(EXPIRED, r"(?i)expired", id="expired"),
     ],
-)  # fmt: skip
-def test_bad_input_gets_one_clear_message_and_nothing_is_attempted(classroom, arguments, environment, says) -> None:
+)
+def test_keys_that_do_not_hold_get_one_clear_message_and_nothing_is_attempted(
+    classroom: Classroom, environment: dict[str, str], says: str
+) -> None:
     before = classroom.instances()
-    run = classroom.play("site.yml", *arguments, **environment)
+    run = classroom.play("site.yml", **environment)
     assert run.status != 0
     assert re.search(says, run.output, re.S), run.output
     assert "Traceback" not in run.output
