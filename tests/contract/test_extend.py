@@ -12,7 +12,6 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PREFLIGHT = 2
-SLOW = pytest.mark.slow
 TOMORROW = datetime.now(UTC) + timedelta(days=1)
 
 
@@ -59,12 +58,13 @@ def test_the_end_of_one_seat_moves_once_and_its_hour_is_the_class_s(cloud: str, 
     assert "changed=0" in extend(environment, "-e", f"ends={summer}").stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "until", "words"),
     [
-        pytest.param({}, "2026-01-31T20:00", "-e ends=2026-01-31T20:00 is 2026-01-31 20:00 Europe/Berlin, which is past.", marks=SLOW),
+        ({}, "2026-01-31T20:00", "-e ends=2026-01-31T20:00 is 2026-01-31 20:00 Europe/Berlin, which is past."),
         ({}, "8pm", "-e ends=: 8pm is no time. Write it as 20:00, which is today, as "),
-        pytest.param({"CLASSROOM": "empty"}, "never", "Class empty has no seat whose end could be moved.", marks=SLOW),
+        ({"CLASSROOM": "empty"}, "never", "Class empty has no seat whose end could be moved."),
     ],
 )
 def test_what_cannot_be_is_refused_and_nothing_moves(cloud: str, environment: dict[str, str], change: dict, until: str, words: str) -> None:

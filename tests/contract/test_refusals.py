@@ -90,7 +90,7 @@ def everything(cloud: str) -> list[int]:
 
 
 # Sentences that unit tests of ec2_preflight and aws_errors hold, too.
-LATER = ("no profile", "no region", "region", "account", "unreachable")
+LATER = ("no credentials", "no profile", "no region", "region", "account", "unreachable", "past end")
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, marks=pytest.mark.slow if case in LATER else ()) for case in CASES])
@@ -121,6 +121,7 @@ def test_a_stack_that_can_run_nowhere_is_refused_with_what_clashes_and_what_work
     assert said[-1].startswith("What works is stack ismrm-2018 on g4dn.xlarge: set classroom_stack and classroom_instance_type in ")
 
 
+@pytest.mark.slow
 def test_the_stack_is_judged_before_the_cloud_is_asked(environment: dict[str, str]) -> None:
     done = run(environment | {"AWS_ACCESS_KEY_ID": ""}, "-e classroom_stack=tensorflow-2026")
     said = [line.removeprefix("localhost: ") for line in done.stdout.splitlines() if line.startswith("localhost: ")]

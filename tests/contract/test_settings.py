@@ -83,8 +83,8 @@ def test_a_seat_is_reached_by_its_key_under_its_instance_id(environment: dict[st
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"AWS_REGION": ""}, "no region is set"),
-        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, "Could not connect"),
+        pytest.param({"AWS_REGION": ""}, "no region is set", marks=pytest.mark.slow),
+        pytest.param({"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, "Could not connect", marks=pytest.mark.slow),
         ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "locate credentials"),
     ],
 )

@@ -461,7 +461,9 @@ def test_a_lost_record_of_conda_is_written_again(made: Seat) -> None:
     assert not made.run()["changed"]
 
 
-@pytest.mark.parametrize("sign", ["bin/python", "conda-meta/shared-1.0-pyh0_0.json", f"{SITE}/brought"])
+@pytest.mark.parametrize(
+    "sign", [*(pytest.param(one, marks=pytest.mark.slow) for one in ("bin/python", "conda-meta/shared-1.0-pyh0_0.json")), f"{SITE}/brought"]
+)
 def test_a_killed_run_is_completed_by_the_next(seat: Seat, sign: str) -> None:
     process = seat.start()
     deadline = time.monotonic() + 60
@@ -494,7 +496,9 @@ def test_a_channel_that_does_not_answer_is_named(seat: Seat) -> None:
     assert result["failed"] and "http://127.0.0.1:9/conda/forge" in result["msg"]
 
 
-@pytest.mark.parametrize(("fault", "names"), [(("--corrupt", "tool"), "tool-1.0"), (("--die-after", "1"), "")])
+@pytest.mark.parametrize(
+    ("fault", "names"), [pytest.param(("--corrupt", "tool"), "tool-1.0", marks=pytest.mark.slow), (("--die-after", "1"), "")]
+)
 def test_a_mirror_that_fails_is_named_and_the_next_run_completes(seat: Seat, fault: tuple[str, ...], names: str) -> None:
     good, upstream = seat.alias, seat.alias.removesuffix("/conda")
     with subprocess.Popen([sys.executable, FAULTY_MIRROR, "0", upstream, *fault], stdout=subprocess.PIPE, text=True) as mirror:
