@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -121,11 +122,13 @@ class Organiser:
             return list(pool.map(lambda one: self.ssh(one, "true").returncode == 0, ids))
 
     def boots_again(self, instance_id: str, before: str) -> str:
-        """Wait for another boot id, by SSH, and return it."""
-        for _ in range(60):
+        """Wait for another boot id, by SSH, for a minute at most, and return it."""
+        latest = time.monotonic() + 60
+        while time.monotonic() < latest:
             done = self.ssh(instance_id, BOOT_ID)
             if done.returncode == 0 and done.stdout.strip() != before:
                 return done.stdout.strip()
+            time.sleep(0.5)
         raise AssertionError(f"{instance_id} did not boot again")
 
     def leave(self) -> None:
