@@ -14,7 +14,7 @@ ENTER = eval "$$(python -m rehearsal env)"
 # role's other sources and machines.
 SKIP = nvidia_driver-debian nvidia_driver-branches nvidia_driver-gpus cuda-nvcc cuda-sources jupyter-2018 jupyter-students conda_env-faults
 
-# Unit tests that test-all adds: fifty environments, and one of sixty packages.
+# Unit tests that test-all adds: fifty environments, 500 seats, whole playbooks under every fault, what another test says, too.
 UNIT = -m "not slow"
 
 .PHONY: setup lock rehearsal test test-all lint unit molecule cloud story browser clean

@@ -86,5 +86,5 @@ def alone(module: ModuleType, arguments: dict, **constants: float) -> list[str]:
 
 
 def next_second() -> None:
-    """Wait until EC2's times, which are whole seconds, tell what comes next from what was."""
-    time.sleep(1.1)
+    """Wait until EC2's times tell what comes next from what was: they are whole seconds, and nothing but the clock brings the next."""
+    time.sleep(1.01 - time.time() % 1)
