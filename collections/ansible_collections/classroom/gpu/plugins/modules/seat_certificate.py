@@ -71,6 +71,7 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 try:
     from cryptography import x509
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 except ImportError:
@@ -106,7 +107,7 @@ def private_key(pem: bytes | None):
     """Return the private key that a file holds, or nothing where it holds no sound one."""
     try:
         key = serialization.load_pem_private_key(pem or b"", None)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         return None
     return key if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1) else None
 

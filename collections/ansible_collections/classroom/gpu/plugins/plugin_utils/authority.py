@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, IPv4Network
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat, load_pem_private_key
@@ -42,7 +42,7 @@ def key_from(pem: bytes) -> ec.EllipticCurvePrivateKey:
     """Read a private key of a CA; raises ValueError for anything else."""
     try:
         key = load_pem_private_key(pem, None)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         raise ValueError("it holds no private key") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise ValueError("its key is of another kind")
@@ -50,11 +50,13 @@ def key_from(pem: bytes) -> ec.EllipticCurvePrivateKey:
 
 
 def certificate_from(pem: bytes) -> x509.Certificate | None:
-    """Return the first certificate of a file, or nothing where there is none."""
+    """Return the first certificate of a file, or nothing where there is none with a key of a kind that is known."""
     try:
-        return x509.load_pem_x509_certificate(pem)
-    except ValueError:
+        certificate = x509.load_pem_x509_certificate(pem)
+        certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm):
         return None
+    return certificate
 
 
 def pem(certificate: x509.Certificate) -> bytes:
@@ -104,7 +106,7 @@ def _says(certificate: x509.Certificate, value: x509.ExtensionType, critical: bo
     """Tell whether a certificate says this; the order of names does not matter."""
     try:
         found = certificate.extensions.get_extension_for_class(type(value))
-    except (x509.ExtensionNotFound, ValueError):
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
         return False
     if isinstance(value, x509.SubjectAlternativeName):
         return set(found.value) == set(value)
@@ -115,7 +117,7 @@ def _issued_by(certificate: x509.Certificate, ca: x509.Certificate) -> bool:
     """Tell whether it bears the signature of a CA."""
     try:
         certificate.verify_directly_issued_by(ca)
-    except (ValueError, TypeError, InvalidSignature):
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
         return False
     return True
 
