@@ -48,8 +48,9 @@ class Signer:
 
     def key(self) -> authority.ec.EllipticCurvePrivateKey:
         """Return the key of the CA."""
+        content = self.read("ca.key")
         try:
-            key = authority.key_from(self.read("ca.key"))
+            key = authority.key_from(content)
         except ValueError as error:
             raise self.useless("ca.key", str(error)) from error
         if not authority.same_key(self.ca, key):
