@@ -64,9 +64,7 @@ def test_channels_are_found_below_the_alias() -> None:
 def test_locks_fit_their_environments(stack: str) -> None:
     yaml = pytest.importorskip("yaml")
     folder = ROOT / "stacks" / stack
-    want = conda_prefix.wanted(
-        yaml.safe_load((folder / "environment.yml").read_text()), (folder / "requirements.txt").read_text(), "http://alias"
-    )
+    want = conda_prefix.wanted(yaml.safe_load((folder / "environment.yml").read_text()), (folder / "requirements.txt").read_text(), "http://alias")
     assert "ipykernel" in want.locked
 
 
