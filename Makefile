@@ -94,5 +94,5 @@ lock: setup  ## Make the pins again: the controller's, the rehearsal's channel, 
 	    $(LOCK) --no-annotate --python-platform linux --python-version $$version - -o $$stack/requirements.txt
 	done
 
-clean:  ## Remove what make setup made; classes/ is never touched
-	rm -rf .venv .ansible .cache .pytest_cache .ruff_cache test-results
+clean:  ## Remove what make setup made, and the payloads that runs keep; classes/ is never touched
+	rm -rf .venv .ansible .cache .pytest_cache .ruff_cache test-results "$${XDG_CACHE_HOME:-$$HOME/.cache}/gpu-classroom/payloads"
