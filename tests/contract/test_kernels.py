@@ -11,10 +11,12 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 
 ROLE = Path(__file__).parents[2] / "roles/jupyter"
-FILES = yaml.safe_load((ROLE / "tasks/kernels.yml").read_text())[0]["classroom.gpu.files"]["files"]
+TASKS = yaml.safe_load((ROLE / "tasks/main.yml").read_text())
+FILES = next(task["classroom.gpu.files"]["files"] for task in TASKS if "classroom.gpu.files" in task)
 SETTINGS = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
 OWN = yaml.safe_load((ROLE / "vars/main.yml").read_text())
 FILTERS = {"to_json": json.dumps, "ternary": lambda value, yes, no: yes if value else no}
+OF_KERNELS = re.compile("/etc/jupyter/kernels|jupyter_tf1_dir")
 KERNEL = re.compile(r"/etc/jupyter/kernels/(\w+)/kernel.json")
 
 
@@ -22,23 +24,27 @@ def render(text: str, names: dict) -> str:
     """Fill a text in as Ansible does."""
     environment = Environment(trim_blocks=True, undefined=StrictUndefined)
     environment.filters |= FILTERS
-    environment.globals["lookup"] = lambda plugin, file, **options: found(plugin, file, names | options.get("template_vars", {}))
     return environment.from_string(text).render(names)
 
 
-def found(plugin: str, file: str, names: dict) -> str:
-    """Return what a lookup gives."""
-    folder = {"ansible.builtin.template": "templates", "ansible.builtin.file": "files"}[plugin]
-    text = (ROLE / folder / file).read_text(encoding="utf-8")
-    return render(text, names) if folder == "templates" else text
+def content(item: dict, names: dict) -> str:
+    """Return the text that an entry names."""
+    if "src" in item:
+        return (ROLE / "files" / item["src"]).read_text(encoding="utf-8")
+    own = {key: yaml.safe_load(render(value, names)) for key, value in item.get("vars", {}).items()}
+    return render((ROLE / "templates" / item["template"]).read_text(encoding="utf-8"), names | own)
 
 
 def files(**settings: object) -> list[dict]:
-    """Return what the role wants of each path."""
+    """Return what the role wants of each of the kernels' paths."""
     names = SETTINGS | {"jupyter_tf1_dir": OWN["jupyter_tf1_dir"]} | settings
     for name in ("jupyter_kernels", "jupyter_kernel_is_tf1"):
         names[name] = yaml.safe_load(render(OWN[name], names))
-    return [{"state": "file"} | {key: render(value, names) for key, value in item.items()} for item in FILES]
+    wanted = []
+    for item in (item for item in FILES if OF_KERNELS.search(item["path"])):
+        filled = {"path": render(item["path"], names), "state": render(item.get("state", "file"), names)}
+        wanted.append(filled | ({"content": content(item, names)} if filled["state"] == "file" else {}))
+    return wanted
 
 
 def kernels(**settings: object) -> dict[str, dict]:

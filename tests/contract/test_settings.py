@@ -56,7 +56,7 @@ def test_a_launch_arms_the_end_with_the_files_of_the_role(environment: dict[str,
     armed = {file["path"]: (file["content"], file.get("permissions", "0644")) for file in user_data["write_files"]}
     role = ROOT / "roles/autostop"
     written = yaml.safe_load((role / "tasks/main.yml").read_text())[0]["classroom.gpu.files"]["files"]
-    modes = {file["path"]: file.get("mode", "0644") for file in written if "content" in file and "settings" not in file["path"]}
+    modes = {file["path"]: file.get("mode", "0644") for file in written if "state" not in file and "settings" not in file["path"]}
     assert {path: mode for path, (_, mode) in armed.items()} == modes
     assert armed.pop("/etc/autostop/ends")[0] == "2099-12-31T17:00:00Z\n"
     for path, (content, _) in armed.items():

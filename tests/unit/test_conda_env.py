@@ -588,6 +588,18 @@ def test_an_environment_of_specs_comes_and_goes(seat: Seat) -> None:
     assert not seat.prefix.exists() and not seat.run()["changed"]
 
 
+def test_one_call_keeps_an_environment_beside_it(seat: Seat) -> None:
+    beside = seat.folder / "beside"
+    beside.mkdir()
+    seat.options = {"also": [{"path": str(beside), "specs": ["tool", "nobody-has-this"], "channels": ["forge"], "optional": True}]}
+    assert [seat.run(check=True)["also"][0]["added"], seat.run()["also"][0]["added"]] == [[f"python {PYTHON}.0", "tool 1.0"]] * 2
+    again = seat.run()
+    assert (again["changed"], again["also"][0]["changed"], len(again["diff"])) == (False, False, 2)
+    (beside / "bin/python").unlink()
+    result = seat.run()
+    assert (result["changed"], result["repaired"], result["also"][0]["repaired"]) == (True, [], ["python"])
+
+
 def test_a_folder_that_is_no_environment_is_not_deleted(seat: Seat) -> None:
     write_tree(seat.prefix, {"thesis.tex": "years of work"})
     seat.options = {"state": "absent", "environment": None}

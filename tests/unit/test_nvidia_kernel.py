@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from ansible_collections.classroom.gpu.plugins.action import nvidia_kernel as action
 from ansible_collections.classroom.gpu.plugins.modules import nvidia_kernel
 
 K55, K56 = "6.1.0-55-cloud-amd64", "6.1.0-56-cloud-amd64"
@@ -219,3 +220,43 @@ def test_nothing_is_run_in_check_mode(machine):
     kernels = machine(facts([(K55, True, False, "")], **T4))
     kernels.check = True
     assert worked(kernels) == [] and kernels.done
+
+
+class Action(action.ActionModule):
+    """The plugin, on a machine that says one thing after the other."""
+
+    def __init__(self, *answers, check=False, reboots=None):
+        self.answers, self.reboots, self.did = list(answers), reboots or {"rebooted": True}, []
+        self._task = type("Task", (), {"args": {"prebuilt": "x-"}, "check_mode": check, "async_val": 0, "diff": False})
+
+    def _execute_module(self, module_args=None, task_vars=None):
+        self.did.append(module_args or self._task.args)
+        return self.answers.pop(0)
+
+    def reboot(self, names):
+        self.did.append("reboot")
+        return self.reboots
+
+
+DUE = {"changed": True, "done": ["built"], "mended": [], "reboot_due": True, "reboot_now": True}
+UP = {"changed": False, "done": ["loaded"], "mended": ["loaded"], "reboot_due": False, "reboot_now": False}
+OWN = {"prebuilt": "x-"}
+
+
+@pytest.mark.parametrize(
+    ("answers", "check", "reboots", "did", "result"),
+    [
+        ([UP], False, None, [OWN], UP),
+        ([DUE | {"failed": True}], False, None, [OWN], DUE | {"failed": True}),
+        ([DUE | {"changed": False}], True, None, [OWN], DUE),
+        ([DUE, UP], False, None, [OWN, "reboot", OWN | {"rebooted": True}], UP | {"done": ["built", "loaded"], "changed": True}),
+        ([DUE, {"failed": True, "msg": "no"}], False, None, [OWN, "reboot", OWN | {"rebooted": True}], {"failed": True, "msg": "no"}),
+        ([DUE], False, {"failed": True, "msg": "late"}, [OWN, "reboot"], DUE | {"failed": True, "msg": "late"}),
+    ],
+)
+def test_a_reboot_that_is_due_is_done_and_looked_after(monkeypatch, answers, check, reboots, did, result):
+    monkeypatch.setattr(action.ActionBase, "run", lambda *arguments: {})
+    machine = Action(*answers, check=check, reboots=reboots)
+    found = machine.run(None, {})
+    assert machine.did == did
+    assert {key: found[key] for key in result} == result

@@ -43,3 +43,11 @@ def facts(module: AnsibleModule, wanted: str = "") -> dict:
         "cudnn": cudnn_version(),
     }
     return found | {"reason": gpu.reboot_reason(found)}
+
+
+def report(module: AnsibleModule, wanted: str = "") -> tuple[dict, list[str]]:
+    """Return what gpu_info returns, and a sentence for every GPU that this project does not know."""
+    found = facts(module, wanted)
+    what = "The GPU {device} at {address} is not in this project's table: taken for one of the architecture {architecture}"
+    strange = [f"{what.format(**device)}, like those with numbers near it." for device in found["gpus"] if not device["known"]]
+    return found | {"reboot_due": bool(found["reason"]), "sources": gpu.sources()}, strange

@@ -84,6 +84,22 @@ options:
         description: Regular expression for names of packages. Its first group is the choice.
         type: str
         required: true
+  default:
+    description: Which of the installed versions of a program is the default one, as C(update-alternatives) keeps it.
+    type: dict
+    suboptions:
+      name:
+        description: Name of the group of alternatives.
+        type: str
+        required: true
+      link:
+        description: The link that leads to the default one.
+        type: path
+        required: true
+      path:
+        description: What it leads to.
+        type: path
+        required: true
   state:
     description: Whether the set should be there. V(absent) purges what this module installed, and leaves the source.
     type: str
@@ -136,7 +152,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import ConnectionError as UrlError
 from ansible.module_utils.urls import open_url
-from ansible_collections.classroom.gpu.plugins.module_utils import apt
+from ansible_collections.classroom.gpu.plugins.module_utils import alternatives, apt
 from ansible_collections.classroom.gpu.plugins.module_utils.apt_stage import (
     ETC,
     STAGE,
@@ -152,6 +168,7 @@ from ansible_collections.classroom.gpu.plugins.module_utils.apt_stage import (
 )
 
 KEY_SECONDS, KEY_BYTES = 20, 1 << 20
+PATH = {"type": "path", "required": True}
 STRINGS = {"type": "list", "elements": "str", "default": []}
 TEXT = {"type": "str", "required": True}
 SPEC = {
@@ -173,6 +190,7 @@ SPEC = {
         },
     },
     "choices": {"type": "dict", "options": {"what": TEXT, "pattern": TEXT}},
+    "default": {"type": "dict", "options": {"name": TEXT, "link": PATH, "path": PATH}},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "patience": {"type": "int", "default": 600},
 }
@@ -458,15 +476,19 @@ def expected(found: dict, wanted: apt.Wanted, todo: apt.Work) -> list[str]:
 def main() -> None:
     """Compare the set with the machine, and bring the machine to it."""
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
+    default = module.params["default"]
     try:
         result = AptSet(module).settle()
+        chosen = bool(default) and alternatives.settle(module, **default)
+    except alternatives.Unset as error:
+        module.fail_json(msg=f"{error}.")
     except Refused as error:
         module.fail_json(msg=f"{error}. Nothing was changed for {module.params['name']}.")
     except (Failed, OSError) as error:  # a full disk, say
         module.fail_json(msg=f"{error}. {module.params['name']} is incomplete: the next run goes on from here.")
     for said in result["mended"]:
         module.warn(f"{said}.")
-    module.exit_json(**result)
+    module.exit_json(**result | {"changed": result["changed"] or chosen})
 
 
 if __name__ == "__main__":

@@ -62,6 +62,30 @@ options:
         An empty version means that the machine has none.
     type: dict
     default: {}
+  also:
+    description: Environments to keep beside it in the same call, with the other options of this one.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: As O(path).
+        type: path
+        required: true
+      specs:
+        description: As O(specs).
+        type: list
+        elements: str
+        required: true
+      channels:
+        description: As O(channels).
+        type: list
+        elements: str
+        default: [conda-forge]
+      optional:
+        description: As O(optional).
+        type: bool
+        default: false
   deep:
     description: Reads every file and compares its sha256, also those whose size and time say that nobody touched them.
     type: bool
@@ -114,6 +138,14 @@ EXAMPLES = r"""
     virtual_packages: {__cuda: "12.9"}
   become_user: ubuntu
 
+- name: Install the packages of the stack, and the conda command beside them
+  classroom.gpu.conda_env:
+    path: /opt/conda/envs/dl_aws
+    environment: "{{ lookup('ansible.builtin.file', 'environment.yml') | from_yaml }}"
+    also:
+      - {path: /opt/conda, specs: [conda, mamba], optional: true}
+  become_user: ubuntu
+
 - name: Delete it
   classroom.gpu.conda_env:
     path: /opt/conda/envs/tool
@@ -147,6 +179,11 @@ kept:
   returned: always
   type: list
   elements: str
+also:
+  description: The same of each environment in O(also).
+  returned: always
+  type: list
+  elements: dict
 msg:
   description: What a run would do first, where check mode could not ask the engines.
   returned: in check mode, without a working tool environment
@@ -187,6 +224,17 @@ SPEC = {
     "explicit": {"type": "str", "default": ""},
     "lock": {"type": "str", "default": ""},
     "virtual_packages": {"type": "dict", "default": {}},
+    "also": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "path": {"type": "path", "required": True},
+            "specs": {"type": "list", "elements": "str", "required": True},
+            "channels": {"type": "list", "elements": "str", "default": ["conda-forge"]},
+            "optional": {"type": "bool", "default": False},
+        },
+    },
     "deep": {"type": "bool", "default": False},
     "channel_alias": {"type": "str", "default": "https://conda.anaconda.org"},
     "tools": {"type": "path", "default": "/opt/classroom/conda"},
@@ -203,8 +251,8 @@ CODE = str(Path(conda_engine.__file__).parents[len(ENGINE.split(".")) - 1])
 class CondaEnv:
     """One environment, and the two engines that work on it."""
 
-    def __init__(self, module: AnsibleModule, want: Wanted) -> None:
-        self.module, self.want, self.params = module, want, module.params
+    def __init__(self, module: AnsibleModule, params: dict, want: Wanted) -> None:
+        self.module, self.want, self.params = module, want, params
         self.prefix, self.tools = Path(self.params["path"]), Path(self.params["tools"])
         self.lock = -1
 
@@ -362,24 +410,33 @@ def present(env: CondaEnv) -> dict:
     return {"changed": due, "kept": found.kept(env.want), **said, **result}
 
 
-def main() -> None:
-    """Bring the environment into its state."""
-    either = [("environment", "specs")]
-    module = AnsibleModule(SPEC, mutually_exclusive=either, required_if=[("state", "present", either[0], True)], supports_check_mode=True)
-    params = module.params
+def settle(module: AnsibleModule, params: dict) -> dict:
+    """Bring one environment into its state."""
     environment = params["environment"] or {"channels": params["channels"], "dependencies": params["specs"] or []}
     try:
         gone = params["state"] == "absent"
         want = Wanted((), (), "") if gone else wanted(environment, params["lock"], params["channel_alias"], params["explicit"])
     except ValueError as error:
         module.fail_json(msg=str(error))
-    env = CondaEnv(module, want)
+    env = CondaEnv(module, params, want)
     if not module.check_mode:
         env.hold()
     try:
-        module.exit_json(**(absent if gone else present)(env))
+        return (absent if gone else present)(env)
     except OSError as error:  # a full disk, a folder of somebody else
         module.fail_json(msg=f"{env.prefix}: {error.strerror} ({error.filename or 'while writing'}). After that is mended, run again.")
+
+
+def main() -> None:
+    """Bring the environment into its state, and those beside it."""
+    either = [("environment", "specs")]
+    module = AnsibleModule(SPEC, mutually_exclusive=either, required_if=[("state", "present", either[0], True)], supports_check_mode=True)
+    own = settle(module, module.params)
+    alone = module.params | {"environment": None, "explicit": "", "lock": "", "virtual_packages": {}}
+    also = [settle(module, alone | beside) for beside in module.params["also"]]
+    changed = any(one["changed"] for one in [own, *also])
+    diff = [one["diff"] for one in [own, *also]] if also else own["diff"]
+    module.exit_json(**own | {"also": also, "changed": changed, "diff": diff})
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Write a list of small files, folders and links in one call."""
+"""Write a list of small files, folders and links in one call, and keep the units that they belong to."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ description:
   - Goes through the list in its order. A file is replaced whole or not at all.
   - A link that lies in a file's place is replaced, never followed. One that leads to a folder counts as that folder, on whatever disk.
   - Contents are shown by C(--diff) and C(-vvv), unless they are told to be secret.
+  - After the files come systemd's units, which are enabled and started where they are not. systemd reads its files anew where this call
+    has changed one of them, or a run that was killed has.
 author: GPU Classroom
 options:
   files:
@@ -31,6 +33,15 @@ options:
       content:
         description: All of a file's text.
         type: str
+      template:
+        description: A template of the role, instead of O(files[].content), filled in as M(ansible.builtin.template) does.
+        type: str
+      vars:
+        description: What the O(files[].template) finds besides the variables of the host.
+        type: dict
+      src:
+        description: A file of the role, instead of O(files[].content).
+        type: str
       target:
         description: What a link leads to, which has to be there.
         type: path
@@ -48,6 +59,11 @@ options:
       mode:
         description: Permissions in octal. C(0644) for a file and C(0755) for a folder, unless told.
         type: str
+  units:
+    description: Names of systemd's units, with their suffix, that are to run now and at every boot. One that is masked is unmasked.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode:
     description: Says what would be done, and does nothing.
@@ -62,10 +78,17 @@ EXAMPLES = r"""
   classroom.gpu.files:
     files:
       - {path: /opt/classroom, state: directory}
-      - {path: /opt/classroom/greeting, content: "{{ lookup('ansible.builtin.template', 'greeting.j2') }}", owner: ubuntu}
+      - {path: /opt/classroom/greeting, template: greeting.j2, owner: ubuntu}
       - {path: /opt/classroom/token, content: "{{ token }}", group: ubuntu, mode: "0640", secret: true}
       - {path: /opt/classroom/latest, state: link, target: /opt/classroom/greeting}
       - {path: /opt/classroom/old-greeting, state: absent}
+
+- name: Greet at every hour
+  classroom.gpu.files:
+    files:
+      - {path: /etc/systemd/system/greet.service, src: greet.service}
+      - {path: /etc/systemd/system/greet.timer, src: greet.timer}
+    units: [greet.timer]
 """
 
 RETURN = r"""
@@ -74,6 +97,11 @@ changed_paths:
   returned: always
   type: list
   elements: str
+done:
+  description: What was, or would be, done to each unit that was not as it should be.
+  returned: always
+  type: dict
+  sample: {"greet.timer": [enable, start]}
 """
 
 import grp
@@ -86,6 +114,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.classroom.gpu.plugins.module_utils import units
 
 ARGUMENTS = {
     "files": {
@@ -96,14 +125,19 @@ ARGUMENTS = {
             "path": {"type": "path", "required": True},
             "state": {"type": "str", "choices": ["file", "directory", "link", "absent"], "default": "file"},
             "content": {"type": "str"},
+            # The action plugin of this name makes content of these.
+            "template": {"type": "str"},
+            "vars": {"type": "dict"},
+            "src": {"type": "str"},
             "target": {"type": "path"},
             "owner": {"type": "str", "default": "root"},
             "group": {"type": "str"},
             "secret": {"type": "bool", "default": False},
             "mode": {"type": "str"},
         },
-        "required_if": [("state", "file", ["content"]), ("state", "link", ["target"])],
-    }
+        "required_if": [("state", "file", ["content", "template", "src"], True), ("state", "link", ["target"])],
+    },
+    "units": {"type": "list", "elements": "str", "default": []},
 }
 MODES = {"file": "0644", "directory": "0755"}
 IN_ITS_PLACE = {"file": "a file", "directory": "a folder", "link": "a link to no folder", "other": "a device, socket or pipe"}
@@ -237,11 +271,9 @@ def settle(module: AnsibleModule, wanted: dict) -> dict | None:
     return difference(path, found, before, wanted, changes) if changed else None
 
 
-def main() -> None:
-    """Go through the list."""
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True, no_log=True)  # the system's log is no place for whole files
-    module.no_log_values |= {item["content"] for item in module.params["files"] if item["secret"] and item["content"]}
-    changes = {}
+def go_through(module: AnsibleModule) -> dict[str, dict]:
+    """Settle the list in its order, and return the differences by path."""
+    changes: dict[str, dict] = {}
     for wanted in module.params["files"]:
         try:
             change = settle(module, wanted)
@@ -249,7 +281,21 @@ def main() -> None:
             module.fail_json(msg=f"{wanted['path']} cannot be made: {error}.", changed_paths=list(changes), changed=bool(changes))
         if change:
             changes[wanted["path"]] = change
-    module.exit_json(changed=bool(changes), changed_paths=list(changes), diff=list(changes.values()))
+    return changes
+
+
+def main() -> None:
+    """Go through the list, then through the units."""
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True, no_log=True)  # the system's log is no place for whole files
+    wanted = module.params["files"]
+    module.no_log_values |= {item["content"] for item in wanted if item["secret"] and item["content"]}
+    changes = go_through(module)
+    try:
+        done = units.settle(module, module.params["units"], units.of([item["path"] for item in wanted]), units.of(list(changes)))
+    except units.Broken as error:
+        module.fail_json(msg=str(error), journal=error.journal, changed_paths=list(changes), changed=bool(changes))
+    diff = [*changes.values(), *(units.difference(name, steps) for name, steps in done.items())]
+    module.exit_json(changed=bool(diff), changed_paths=list(changes), done=done, diff=diff)
 
 
 if __name__ == "__main__":

@@ -87,17 +87,16 @@ reason:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.classroom.gpu.plugins.module_utils import gpu, gpu_probe
+from ansible_collections.classroom.gpu.plugins.module_utils import gpu_probe
 
 
 def main() -> None:
     """Read, and return what was read."""
     module = AnsibleModule(argument_spec={"wanted": {"type": "str", "default": ""}}, supports_check_mode=True)
-    facts = gpu_probe.facts(module, module.params["wanted"])
-    for device in (found for found in facts["gpus"] if not found["known"]):
-        what = f"The GPU {device['device']} at {device['address']} is not in this project's table"
-        module.warn(f"{what}: taken for one of the architecture {device['architecture']}, like those with numbers near it.")
-    module.exit_json(changed=False, reboot_due=bool(facts["reason"]), sources=gpu.sources(), **facts)
+    layers, strange = gpu_probe.report(module, module.params["wanted"])
+    for sentence in strange:
+        module.warn(sentence)
+    module.exit_json(changed=False, **layers)
 
 
 if __name__ == "__main__":

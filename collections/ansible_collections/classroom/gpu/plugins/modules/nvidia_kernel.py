@@ -10,7 +10,8 @@ description:
   - For every installed kernel, a module of the installed libraries' version. DKMS builds it, after headers that are missing were
     installed, or a package brings it.
   - Keeps nouveau out, also of the initial RAM disk, so that the next boot does not give it the GPU.
-  - Loads the module into the running kernel where that can be done without a reboot, and otherwise says why a reboot is due.
+  - Loads the module into the running kernel where that can be done without a reboot, and otherwise reboots the machine, where that is
+    allowed and nobody is at work, or says why a reboot is due.
   - Keeps the persistence daemon running where the driver runs, and off where there is no GPU, on which it would fail at every boot.
 author: GPU Classroom
 options:
@@ -33,9 +34,13 @@ options:
     type: bool
     default: false
   rebooted:
-    description: The machine has just been rebooted for this. What is due still is a failure then.
+    description: The machine has just been rebooted for this. What is due still is a failure then. This is set by the reboot itself.
     type: bool
     default: false
+  boot_patience:
+    description: Seconds that a reboot may take.
+    type: int
+    default: 600
   patience:
     description: Seconds to wait for the package lock.
     type: int
@@ -76,7 +81,7 @@ reason:
   returned: always
   type: str
 reboot_now:
-  description: Whether it is due, allowed, and nobody is at work.
+  description: Whether it is due, allowed, and nobody is at work. Then it has been done, but in check mode.
   returned: always
   type: bool
 facts:
@@ -97,6 +102,7 @@ SPEC = {
     "reboot": {"type": "bool", "default": True},
     "interrupt": {"type": "bool", "default": False},
     "rebooted": {"type": "bool", "default": False},
+    "boot_patience": {"type": "int", "default": 600},
     "patience": {"type": "int", "default": 600},
 }
 # Not the name that Debian's packages use: update-glx would take it away. modprobe.d(5)

@@ -1,0 +1,63 @@
+"""What a proof depends on, read in one call."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.classroom.gpu.plugins.module_utils import gpu, gpu_probe
+from ansible_collections.classroom.gpu.plugins.modules import gpu_info, seat_evidence
+
+
+@pytest.fixture(autouse=True)
+def probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine has no modinfo of a driver; what is asked of it is not what is tried here."""
+    monkeypatch.setattr(gpu_probe, "modinfo", lambda module, kernel: "")
+
+
+def run(module: object, **options: object) -> dict:
+    """Run a module and return what it says."""
+    answer = io.StringIO()
+    stdout, sys.stdout = sys.stdout, answer
+    try:
+        with patch_module_args(options), pytest.raises(SystemExit):
+            module.main()
+    finally:
+        sys.stdout = stdout
+    return json.loads(answer.getvalue())
+
+
+def test_times_are_told_as_stat_tells_them(tmp_path: Path) -> None:
+    paths = [str(tmp_path / name) for name in ("file", "none", "folder", "link")]
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("nowhere")
+    told = run(seat_evidence, paths=paths)
+    stat = subprocess.run(["stat", "--format=%n %.9Y", *paths], capture_output=True, text=True)
+    assert told["evidence"] == stat.stdout.splitlines() and len(told["evidence"]) == 3
+    assert told["boot_id"] == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert not told["changed"]
+
+
+def test_the_layers_are_those_of_gpu_info() -> None:
+    info = run(gpu_info)
+    layers = run(seat_evidence, paths=[])["layers"]
+    assert layers == {key: info[key] for key in layers}
+    assert set(layers) == set(yaml.safe_load(gpu_info.RETURN))
+
+
+def test_a_gpu_that_nobody_knows_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = {"address": "0000:00:1e.0", "device": "0x2c3f", "model": "device 0x2c3f", "architecture": "Blackwell", "capability": "10.0"}
+    monkeypatch.setattr(gpu, "gpus", lambda: [device | {"known": known} for known in (True, False)])
+    said: list[str] = []
+    monkeypatch.setattr(AnsibleModule, "warn", lambda self, sentence: said.append(sentence))
+    for module, options in ((gpu_info, {}), (seat_evidence, {"paths": []})):
+        run(module, **options)
+        assert len(said) == 1 and "The GPU 0x2c3f at 0000:00:1e.0" in said.pop()
