@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import stat
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from organiser import CLASSROOM, SIZE, Organiser, organised
+from organiser import CLASSROOM, ROOT, SIZE, Organiser, organised
 
 pytestmark = pytest.mark.slow  # some twenty playbook runs
 
@@ -93,3 +95,64 @@ def test_one_seat_for_a_month(organiser: Organiser) -> None:
     assert status == 0 and "s01: 150 GiB of disk at $12.00 a month, instead of 100 GiB at $8.00, and never less again" in said, said
     status, said = organiser.run("playbooks/grow.yml", "-e", "seats=s01", "-e", "gib=120")
     assert status == 2 and "localhost: The disk of s01 has 150 GiB, and AWS makes none smaller" in said
+
+
+def test_a_run_that_finds_nothing_to_do_looks_once(organiser: Organiser) -> None:
+    organiser.control("Calls", clear=True)
+    command = organiser.type("playbooks/provision.yml")
+    done = subprocess.run(command, cwd=ROOT, env=organiser.environment, capture_output=True, text=True, check=False)
+    calls = organiser.control("Calls")
+    assert done.returncode == 0 and "changed=0" in done.stdout, done.stdout
+    assert calls.pop("ec2:DescribeInstances") == 2, "the inventory, then the pre-flight check"
+    assert set(calls.values()) == {1} and len(calls) <= 9, calls
+    assert all(name.partition(":")[2].startswith(("Describe", "Get")) for name in calls)
+
+
+def spoil(organiser: Organiser) -> None:
+    """Open the class to the world, and let a seat have another stack's tag, another group, and metadata for whoever asks."""
+    seat, (group,) = see(organiser, "s01"), organiser.of(CLASSROOM)["groups"]
+    world = {"IpRanges": [{"CidrIp": "0.0.0.0/0"}], "Ipv6Ranges": [{"CidrIpv6": "::/0"}]}
+    rule = {"IpProtocol": "tcp", "FromPort": 8888, "ToPort": 8888} | world
+    organiser.ec2.authorize_security_group_ingress(GroupId=group["GroupId"], IpPermissions=[rule])
+    only = [{"Name": "group-name", "Values": ["default"]}, {"Name": "vpc-id", "Values": [group["VpcId"]]}]
+    other = organiser.ec2.describe_security_groups(Filters=only)["SecurityGroups"][0]["GroupId"]
+    organiser.ec2.modify_instance_attribute(InstanceId=seat["InstanceId"], Groups=[other])
+    whole = {"HttpEndpoint": "enabled", "HttpProtocolIpv6": "disabled", "InstanceMetadataTags": "enabled", "HttpPutResponseHopLimit": 1}
+    organiser.ec2.modify_instance_metadata_options(InstanceId=seat["InstanceId"], HttpTokens="optional", **whole)
+    organiser.ec2.create_tags(Resources=[seat["InstanceId"]], Tags=[{"Key": "classroom:stack", "Value": "other"}])
+    (organiser.folder / "ssh_config").chmod(0o644)
+
+
+def about(organiser: Organiser, seat: str) -> tuple[list[str], str, str]:
+    """Return groups, metadata's door and stack of a seat."""
+    found = see(organiser, seat)
+    stack = next(tag["Value"] for tag in found["Tags"] if tag["Key"] == "classroom:stack")
+    return [group["GroupId"] for group in found["SecurityGroups"]], found["MetadataOptions"]["HttpTokens"], stack
+
+
+def test_what_was_changed_behind_its_back_the_next_run_puts_right(organiser: Organiser) -> None:
+    (group,), before, file = organiser.of(CLASSROOM)["groups"], about(organiser, "s01"), organiser.folder / "ssh_config"
+    spoil(organiser)
+    assert about(organiser, "s01") != before and "0.0.0.0/0" in organiser.networks()
+    status, said = organiser.run("playbooks/provision.yml", "--check")
+    assert status == 0 and "changed=0" not in said and "0.0.0.0/0" in organiser.networks(), said
+    status, said = organiser.run("playbooks/provision.yml")
+    assert status == 0 and about(organiser, "s01") == before, said
+    assert organiser.of(CLASSROOM)["groups"] == [group] and stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert "changed=0" in organiser.run("playbooks/provision.yml")[1]
+
+
+def test_a_seat_that_stopped_is_noted_started_and_reached_at_its_new_address(organiser: Organiser) -> None:
+    both = organiser.seats()
+    organiser.ec2.stop_instances(InstanceIds=[both["s02"]])
+    status, said = organiser.run("playbooks/provision.yml")
+    assert status == 0 and organiser.seats() == both, said
+    runs = json.loads((organiser.folder / "ledger.json").read_text())["runs"]
+    assert [(run["seat"], bool(run["stopped"])) for run in runs] == [("s01", False), ("s02", True), ("s02", False)]
+    for seat in both:
+        assert f"hostname {see(organiser, seat)['PublicIpAddress']}" in reached(organiser, seat)
+    # A ledger that cannot be written keeps nobody from a class.
+    (organiser.folder / ".ledger.json").mkdir()
+    organiser.ec2.stop_instances(InstanceIds=[both["s02"]])
+    status, said = organiser.run("playbooks/provision.yml")
+    assert status == 0 and "What the class costs is not kept" in said, said

@@ -366,6 +366,31 @@ def test_site_asks_for_a_quota_only_where_something_is_to_run_and_tries_nothing(
     assert not (physics.folder / "plan.json").exists()
 
 
+def test_one_look_is_all_that_a_run_needs(physics: Class) -> None:
+    ids = physics.launch("physics", *SEATS)
+    physics.cloud.ec2.terminate_instances(InstanceIds=ids[3:])
+    done = physics.run(page=False, only="s01,s02,s03", ledger=True)
+    asked = {name: count for name, count in physics.calls.items() if name not in ("ec2:DescribeKeyPairs", "ec2:DescribeSecurityGroups")}
+    assert set(asked.values()) == {1} and {one["InstanceId"] for one in done["machines"]} == set(ids[:3])
+    assert not physics.folder.exists(), "a machine that made no class keeps nothing of it"
+    physics.folder.mkdir()
+    assert not physics.run(page=False, only="s01,s02,s03", ledger=True, check=True).get("failed") and not list(physics.folder.iterdir())
+    assert physics.run(page=False, only="s01,s02,s03", ledger=True)["changed"]
+    runs = json.loads((physics.folder / "ledger.json").read_text())["runs"]
+    assert {run["instance_id"]: bool(run["ended"]) for run in runs} == {name: name == ids[3] for name in ids}
+    assert not physics.run(page=False, only="s01,s02,s03", ledger=True)["changed"]
+
+
+def test_a_group_that_only_has_the_class_s_name_is_told_where_the_class_has_none_there(physics: Class) -> None:
+    assert physics.run(page=False)["group_id"] == ""
+    with_a_seat(physics)
+    own = physics.run(page=False, only="s01")
+    assert own["groups"] == [own["group_id"]] == [one["GroupId"] for one in own["security_groups"]]
+    physics.cloud.ec2.delete_security_group(GroupId=own["group_id"])
+    physics.cloud.ec2.create_security_group(GroupName="classroom-physics", Description="x")
+    assert "There is a security group classroom-physics that does not belong to this class" in physics.run(page=False)["msg"]
+
+
 # --- what is kept ----------------------------------------------------------------------------------------------------
 def test_the_plan_is_kept_for_its_owner_and_changes_only_with_what_it_tells(physics: Class) -> None:
     assert not physics.run(check=True)["changed"] and not physics.folder.exists()

@@ -16,13 +16,9 @@ short_description: The address that a check-ip page answers with, as a network
 
 def own_network(answer: str, source: str) -> str:
     """Return the address that `source` answered with as a /32 network; anything but an IPv4 address is an error."""
-    try:
-        return networks.own_address(answer)
-    except ValueError as error:
-        raise AnsibleFilterError(
-            f"{source} did not answer with your own IPv4 address, so that SSH cannot be opened for you alone."
-            " Check the network, or set classroom_access_address_source to a page that does."
-        ) from error
+    if problem := networks.own_problem(answer, source):
+        raise AnsibleFilterError(problem)
+    return networks.own_address(answer)
 
 
 def stack_digest(folder: str) -> str:

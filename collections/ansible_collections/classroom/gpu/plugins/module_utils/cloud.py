@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from urllib.parse import urlsplit
 
@@ -37,6 +40,11 @@ class Denied(Refusal):
     """A question that these credentials may not ask."""
 
 
+def named(service: str, operation: str, arguments: dict) -> str:
+    """Return what tells a question from others."""
+    return json.dumps([service, operation, arguments], sort_keys=True, default=str)
+
+
 class Cloud:
     """AWS in one region. allowed, denied: the IAM actions that were seen to be one or the other, with what was said."""
 
@@ -52,18 +60,35 @@ class Cloud:
         if self.region not in known:
             raise Refusal(f"{self.region} is no region of AWS.{guess(self.region, known)} Set AWS_REGION.")
         self.clients: dict[str, object] = {}
+        self.making = threading.Lock()  # a session makes one client at a time
         self.allowed: set[str] = set()
         self.denied: dict[str, str] = {}
+        self.begun: dict[str, Future] = {}
 
     def client(self, service: str):
         """Return an impatient client, because an organiser waits."""
         config = Config(connect_timeout=5, read_timeout=30, retries={"total_max_attempts": 3, "mode": "standard"})
-        if service not in self.clients:
-            self.clients[service] = self.session.client(service, config=config)
+        with self.making:
+            if service not in self.clients:
+                self.clients[service] = self.session.client(service, config=config)
         return self.clients[service]
+
+    def begin(self, questions: dict[str, tuple[str, dict]]) -> None:
+        """Ask side by side, so that a run waits once: of each operation its service, and what that is told.
+
+        Whoever asks the same later gets the answer, or the refusal, that came now.
+        """
+        with ThreadPoolExecutor(len(questions)) as workers:
+            for operation, (service, arguments) in questions.items():
+                self.begun[named(service, operation, arguments)] = workers.submit(self.put, service, operation, **arguments)
 
     def ask(self, service: str, operation: str, **arguments) -> dict:
         """Call an operation, all pages of it. ClientErrors named `absent` give {}. Raises Refusal, or Denied."""
+        begun = self.begun.get(named(service, operation, arguments))
+        return begun.result() if begun else self.put(service, operation, **arguments)
+
+    def put(self, service: str, operation: str, **arguments) -> dict:
+        """Call an operation now."""
         absent, endpoint, action = arguments.pop("absent", ()), "AWS", ""
         try:
             client = self.client(service)

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors
+from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors, machines
 
 REASONS = ("capacity", "verification", "quota", "other")  # of several, the first is told: it is the one that waiting may mend
 WAITING_MENDS = ("capacity", "verification")
@@ -54,6 +54,26 @@ class Refusal(NamedTuple):
     reason: str
     closes: str
     text: str = ""
+
+
+OPTIONS = {
+    "classroom": {"type": "str", "required": True},
+    "seats": {"type": "list", "elements": "str", "required": True},
+    "pools": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": {name: {"type": "str", "required": True} for name in Pool._fields},
+    },
+    **{name: {"type": "str", "required": True} for name in ("image_id", "root_device", "key_name", "group_id")},
+    "disk_gib": {"type": "int", "required": True},
+    "tags": {"type": "dict", "default": {}},
+    "user_data": {"type": "str", "default": ""},
+    "class_dir": {"type": "path", "required": True},
+    "wait_minutes": {"type": "float", "default": 0},
+    "timeout": {"type": "int", "default": 300},
+    "known": {"type": "list", "elements": "dict", "default": []},
+}
 
 
 def order(seat: str, pools: list[Pool]) -> list[Pool]:
@@ -146,3 +166,32 @@ def summary(missing: list[dict]) -> str:
     for one in missing:
         seats.setdefault((one["reason"], one["message"]), []).append(one["seat"])
     return "\n".join(f"Not launched: {', '.join(ids)}. {message} {MENDS[reason]}" for (reason, message), ids in seats.items())
+
+
+def described(seats: dict[str, dict]) -> list[dict]:
+    """Return seats and their machines as the module tells them."""
+    return [
+        {
+            "seat": seat,
+            "instance_id": machine["InstanceId"],
+            "instance_type": machine["InstanceType"],
+            "zone": machine["Placement"]["AvailabilityZone"],
+        }
+        for seat, machine in sorted(seats.items())
+    ]
+
+
+def settled(params: dict) -> dict | None:
+    """Return what there is to say where each seat is known to have one machine, which runs or rests; None where EC2 has to be asked."""
+    known = machines.by_seat(params["known"], params["classroom"])
+    found = {seat: known.get(seat, []) for seat in params["seats"]}
+    if any(len(own) != 1 or own[0]["State"]["Name"] == "pending" for own in found.values()):
+        return None
+    done = {"launched": [], "found": described({seat: own[0] for seat, own in found.items()}), "ended": [], "missing": []}
+    return done | {"msg": message(done, check=False), "changed": False}
+
+
+def message(done: dict, check: bool) -> str:
+    """Say what is missing, or what was done."""
+    new = ", ".join(one["seat"] for one in done["launched"])
+    return summary(done["missing"]) or (f"{'Would launch' if check else 'Launched'} {new}." if new else "Every seat has a machine.")

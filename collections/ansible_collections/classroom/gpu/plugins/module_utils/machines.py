@@ -15,6 +15,12 @@ def tags(machine: dict) -> dict[str, str]:
     return {tag["Key"]: tag["Value"] for tag in machine.get("Tags", [])}
 
 
+def brief(machine: dict) -> dict:
+    """Return of a machine what tells whether it is as wanted, short enough to travel through a run's variables; LaunchTime is its birth."""
+    kept = ("InstanceId", "InstanceType", "Placement", "State", "Tags", "SecurityGroups", "MetadataOptions")
+    return {name: machine[name] for name in kept if name in machine} | {"LaunchTime": born(machine)}
+
+
 def born(machine: dict) -> datetime:
     """Return when a machine was launched. LaunchTime is that of its last start; disk and interface stay attached from the launch on."""
     attached = [disk["Ebs"]["AttachTime"] for disk in machine.get("BlockDeviceMappings", []) if "Ebs" in disk]

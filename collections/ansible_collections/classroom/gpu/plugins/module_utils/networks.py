@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 
+# The kinds of sources that a rule of a security group may have, each with what names one.
+SOURCES = {"IpRanges": "CidrIp", "Ipv6Ranges": "CidrIpv6", "PrefixListIds": "PrefixListId", "UserIdGroupPairs": "GroupId"}
+
 
 def network_problems(cidrs: list[str], allow_everyone: bool) -> list[str]:
     """Say what is wrong with the networks a class is opened to: none at all, no IPv4 network, or the whole internet unasked."""
@@ -25,3 +28,40 @@ def _problem(cidr: str, allow_everyone: bool) -> str | None:
 def own_address(text: str) -> str:
     """Return the answer of a check-ip page as a /32 network; ValueError if it is not one IPv4 address."""
     return f"{ipaddress.IPv4Address(text.strip())}/32"
+
+
+def own_problem(text: str, source: str) -> str:
+    """Say that a check-ip page did not tell the organiser's own address, or nothing."""
+    try:
+        own_address(text)
+    except ValueError:
+        return (
+            f"{source} did not answer with your own IPv4 address, so that SSH cannot be opened for you alone."
+            " Check the network, or set classroom_access_address_source to a page that does."
+        )
+    return ""
+
+
+def is_open_to(group: dict, ports: list[int], cidrs: list[str]) -> bool:
+    """Tell whether a security group, as EC2 describes it, lets these IPv4 networks reach these TCP ports, and nothing else in.
+
+    A rule with a description counts as another one: those that are made here have none.
+    """
+    rules = {
+        (one["IpProtocol"], one.get("FromPort"), one.get("ToPort"), kind, source.get(name), source.get("Description"))
+        for one in group.get("IpPermissions", [])
+        for kind, name in SOURCES.items()
+        for source in one.get(kind) or []
+    }
+    return rules == {("tcp", port, port, "IpRanges", cidr, None) for port in ports for cidr in cidrs}
+
+
+def as_wanted(group: dict, wanted: dict) -> bool:
+    """Tell whether a security group is what is wanted: name, description, vpc_id, ports, cidrs, and tags beside others that it may have."""
+    named = (group["GroupName"], group["Description"], group.get("VpcId"))
+    tags = {tag["Key"]: tag["Value"] for tag in group.get("Tags", [])}
+    return (
+        named == (wanted["name"], wanted["description"], wanted["vpc_id"])
+        and all(tags.get(key) == value for key, value in wanted["tags"].items())
+        and is_open_to(group, [int(port) for port in wanted["ports"]], wanted["cidrs"])
+    )

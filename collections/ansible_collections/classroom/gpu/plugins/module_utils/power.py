@@ -24,6 +24,17 @@ GOALS = {
     "running": Goal("start_instances", ("stopped",), ("running",), "started"),
     "stopped": Goal("stop_instances", ("running",), ("stopped", *launch.GONE), "stopped"),
 }
+OPTIONS = {
+    "classroom": {"type": "str", "required": True},
+    "seats": {"type": "list", "elements": "str", "required": True},
+    "state": {"type": "str", "choices": list(GOALS)},
+    "tags": {"type": "dict", "default": {}},
+    "group_id": {"type": "str", "default": ""},
+    "metadata_options": {"type": "dict", "default": {}},
+    "wait_minutes": {"type": "float", "default": 0},
+    "timeout": {"type": "int", "default": 300},
+    "known": {"type": "list", "elements": "dict", "default": []},
+}
 # What a refusal of one machine is about beyond a launch's: not the pool, but that machine.
 OF_ONE = ("IncorrectInstanceState", "InvalidInstanceID.NotFound", "IncorrectState", "OperationNotPermitted")
 MENDS = {
@@ -114,6 +125,55 @@ def summary(missing: list[dict], past: str) -> str:
         mend = MENDS[reason].format(seats=",".join(ids))
         lines.append(f"Not {past}: {', '.join(ids)}. {message} {mend}")
     return "\n".join(lines)
+
+
+def chosen(listed: list[dict], params: dict) -> list[dict]:
+    """Return the machines of a list that are the wanted seats'.
+
+    Of two for one seat the elder is started; both cost until both are stopped.
+    """
+    known, most = machines.by_seat(listed, params["classroom"]), 1 if params["state"] == "running" else None
+    return [one for seat in params["seats"] for one in known.get(seat, [])[:most]]
+
+
+def has_all(listed: list[dict], seats: list[str]) -> bool:
+    """Tell whether a list has a machine, ended or not, for each seat."""
+    return set(seats) <= {machines.tags(one).get("classroom:seat") for one in listed}
+
+
+def going(found: Iterable[dict], params: dict) -> list[dict]:
+    """Return the machines that do not have the state that is asked for, if one is."""
+    goal = GOALS.get(params["state"])
+    return [one for one in found if one["State"]["Name"] not in goal.done] if goal else []
+
+
+def unlike(found: Iterable[dict], params: dict) -> dict[str, list[str]]:
+    """Return the machines whose tags, security groups or metadata options are others than wanted."""
+    here = [one for one in found if one["State"]["Name"] not in launch.GONE]
+    tests = {
+        "tags": lambda one: lacking(one, params["tags"]),
+        "groups": lambda one: other_groups(one, params["group_id"]),
+        "metadata": lambda one: other_metadata(one, params["metadata_options"]),
+    }
+    return {what: [one["InstanceId"] for one in here if test(one)] for what, test in tests.items()}
+
+
+def settled(params: dict) -> dict | None:
+    """Return what there is to say where the machines that are known are all that is wanted; None where EC2 has to be asked."""
+    found = chosen(params["known"], params)
+    if not has_all(found, params["seats"]) or going(found, params) or any(unlike(found, params).values()):
+        return None
+    done = {"moved": [], "equipped": [], "missing": [], "plan": []}
+    return done | {"msg": message(done, params), "changed": False}
+
+
+def message(done: dict, params: dict) -> str:
+    """Say what is missing, or what was done."""
+    if not params["state"]:
+        return "Every seat has what it is to have."
+    past = GOALS[params["state"]].past
+    new = f"{past.capitalize()}: {', '.join(done['moved'])}." if done["moved"] else f"Every seat is {params['state']}."
+    return summary(done["missing"], past) or new
 
 
 def lacking(machine: dict, tags: dict[str, str]) -> bool:

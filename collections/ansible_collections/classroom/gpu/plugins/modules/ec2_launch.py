@@ -36,6 +36,12 @@ options:
   class_dir: {description: The class's folder with the proofs of its seats, type: path, required: true}
   wait_minutes: {description: "How long to go on asking for seats for which AWS has no machine", type: float, default: 0}
   timeout: {description: Seconds that a machine may take to run, type: int, default: 300}
+  known:
+    description: The machines of the class, as M(classroom.gpu.ec2_preflight) found them earlier in this run. Where each seat
+      has one, and none is about to run, nothing is asked of EC2, and no process is started for it.
+    type: list
+    elements: dict
+    default: []
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
@@ -78,23 +84,6 @@ from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleA
 from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors, ec2_calls, launch, machines
 
 LIVES = 100  # machines of one seat that may come and go while EC2 remembers their tokens
-OPTIONS = {
-    "classroom": {"type": "str", "required": True},
-    "seats": {"type": "list", "elements": "str", "required": True},
-    "pools": {
-        "type": "list",
-        "elements": "dict",
-        "required": True,
-        "options": {name: {"type": "str", "required": True} for name in launch.Pool._fields},
-    },
-    **{name: {"type": "str", "required": True} for name in ("image_id", "root_device", "key_name", "group_id")},
-    "disk_gib": {"type": "int", "required": True},
-    "tags": {"type": "dict", "default": {}},
-    "user_data": {"type": "str", "default": ""},
-    "class_dir": {"type": "path", "required": True},
-    "wait_minutes": {"type": "float", "default": 0},
-    "timeout": {"type": "int", "default": 300},
-}
 
 
 class Missing(Exception):
@@ -225,19 +214,6 @@ class Class:
         self.missing[seat] = launch.told([(pool, why)])
 
 
-def described(seats: dict[str, dict]) -> list[dict]:
-    """Return seats and their machines as the module tells them."""
-    return [
-        {
-            "seat": seat,
-            "instance_id": machine["InstanceId"],
-            "instance_type": machine["InstanceType"],
-            "zone": machine["Placement"]["AvailabilityZone"],
-        }
-        for seat, machine in sorted(seats.items())
-    ]
-
-
 def run(cloud: Cloud, params: dict, check: bool) -> dict:
     """Look, end what is there twice, launch what is missing; in check mode only look."""
     seats = Class(cloud, params)
@@ -248,21 +224,15 @@ def run(cloud: Cloud, params: dict, check: bool) -> dict:
         if ending:
             cloud.end(ending)
         seats.fill()
-        launched = described(seats.launched)
+        launched = launch.described(seats.launched)
     missing = [{"seat": seat} | why for seat, why in sorted(seats.missing.items())]
-    outcome = {"launched": launched, "found": described(seats.found), "ended": ending, "missing": missing}
+    outcome = {"launched": launched, "found": launch.described(seats.found), "ended": ending, "missing": missing}
     return outcome | {"changed": bool(ending or launched)}
-
-
-def message(done: dict, check: bool) -> str:
-    """Say what is missing, or what was done."""
-    new = ", ".join(one["seat"] for one in done["launched"])
-    return launch.summary(done["missing"]) or (f"{'Would launch' if check else 'Launched'} {new}." if new else "Every seat has a machine.")
 
 
 def main() -> None:
     """Launch. What EC2 refuses for single seats is told; what stops everything fails in an organiser's words."""
-    module = AnsibleAWSModule(argument_spec=OPTIONS, supports_check_mode=True)
+    module = AnsibleAWSModule(argument_spec=launch.OPTIONS, supports_check_mode=True)
     cloud = Cloud(module)
     try:
         done = run(cloud, module.params, module.check_mode)
@@ -270,7 +240,7 @@ def main() -> None:
         module.fail_json(msg=aws_errors.explain(error, cloud.ec2.meta.endpoint_url))
     except Undecided as undecided:
         module.fail_json(msg=str(undecided))
-    module.exit_json(msg=message(done, module.check_mode), **done)
+    module.exit_json(msg=launch.message(done, module.check_mode), **done)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,12 @@ options:
     default: {}
   wait_minutes: {description: "How long to go on asking for seats for which AWS has no machine", type: float, default: 0}
   timeout: {description: Seconds that a machine may take, type: int, default: 300}
+  known:
+    description: The machines of the class, as M(classroom.gpu.ec2_preflight) found them earlier in this run. Where they are all
+      that is wanted, nothing is asked of EC2, and no process is started for it.
+    type: list
+    elements: dict
+    default: []
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
@@ -62,16 +68,6 @@ from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors, e
 
 LOOKS = 3  # at a list that lacks a seat
 RESOURCES = 500  # of a CreateTags call, which takes 1000
-OPTIONS = {
-    "classroom": {"type": "str", "required": True},
-    "seats": {"type": "list", "elements": "str", "required": True},
-    "state": {"type": "str", "choices": list(power.GOALS)},
-    "tags": {"type": "dict", "default": {}},
-    "group_id": {"type": "str", "default": ""},
-    "metadata_options": {"type": "dict", "default": {}},
-    "wait_minutes": {"type": "float", "default": 0},
-    "timeout": {"type": "int", "default": 300},
-}
 
 
 class Seats:
@@ -90,13 +86,10 @@ class Seats:
         """See which machines these are. One that was just launched may be missing from EC2's list at first."""
         for _ in range(LOOKS):
             listed = ec2_calls.machines_of(self.ec2, self.params["classroom"])
-            if set(self.params["seats"]) <= {machines.tags(one).get("classroom:seat") for one in listed}:
+            if power.has_all(listed, self.params["seats"]):
                 break
             time.sleep(ec2_calls.POLL)
-        known = machines.by_seat(listed, self.params["classroom"])
-        # Of two machines for one seat the elder is started; both cost until both are stopped.
-        most = 1 if self.params["state"] == "running" else None
-        self.machines = {one["InstanceId"]: one for seat in self.params["seats"] for one in known.get(seat, [])[:most]}
+        self.machines = {one["InstanceId"]: one for one in power.chosen(listed, self.params)}
 
     def look(self) -> None:
         """See the machines as they are now; one that EC2 does not list for a moment is as it was."""
@@ -110,9 +103,7 @@ class Seats:
 
     def going(self) -> list[dict]:
         """Return the machines that do not have the state, and were not refused it."""
-        if not self.goal:
-            return []
-        return [one for name, one in self.machines.items() if one["State"]["Name"] not in self.goal.done and name not in self.refused]
+        return [one for one in power.going(self.machines.values(), self.params) if one["InstanceId"] not in self.refused]
 
     def bring(self) -> None:
         """Bring the machines to the state, or learn why not; while AWS has none for some, for as long as that may take."""
@@ -189,16 +180,6 @@ class Seats:
             self.pace.wait()
         return getattr(self.ec2, self.goal.call)(InstanceIds=instance_ids)
 
-    def unlike(self) -> dict[str, list[str]]:
-        """Return the machines whose tags, security groups or metadata options are others than wanted."""
-        here = [one for one in self.machines.values() if one["State"]["Name"] not in launch.GONE]
-        tests = {
-            "tags": lambda one: power.lacking(one, self.params["tags"]),
-            "groups": lambda one: power.other_groups(one, self.params["group_id"]),
-            "metadata": lambda one: power.other_metadata(one, self.params["metadata_options"]),
-        }
-        return {what: [one["InstanceId"] for one in here if test(one)] for what, test in tests.items()}
-
     def equip(self, unlike: dict[str, list[str]]) -> None:
         """Give machines their tags, many a call, and their security group and metadata options, of which a call knows one machine."""
         labels = [{"Key": key, "Value": value} for key, value in sorted(self.params["tags"].items())]
@@ -229,7 +210,7 @@ class Seats:
 def run(ec2, params: dict, check: bool) -> dict:
     """Compare, then change what differs; in check mode only tell."""
     seats = Seats(ec2, params)
-    unlike, before = seats.unlike(), seats.going()
+    unlike, before = power.unlike(seats.machines.values(), params), seats.going()
     plan: list[str] = []
     if check:
         plan, moved = seats.plan(), [one["InstanceId"] for one in before]
@@ -244,24 +225,15 @@ def run(ec2, params: dict, check: bool) -> dict:
     return done | {"changed": bool(moved or equipped)}
 
 
-def message(done: dict, params: dict) -> str:
-    """Say what is missing, or what was done."""
-    if not params["state"]:
-        return "Every seat has what it is to have."
-    past = power.GOALS[params["state"]].past
-    new = f"{past.capitalize()}: {', '.join(done['moved'])}." if done["moved"] else f"Every seat is {params['state']}."
-    return power.summary(done["missing"], past) or new
-
-
 def main() -> None:
     """Act. What EC2 refuses for single seats is told; what stops everything fails in an organiser's words."""
-    module = AnsibleAWSModule(argument_spec=OPTIONS, supports_check_mode=True)
+    module = AnsibleAWSModule(argument_spec=power.OPTIONS, supports_check_mode=True)
     ec2 = ec2_calls.client(module)
     try:
         done = run(ec2, module.params, module.check_mode)
     except ec2_calls.ERRORS as error:
         module.fail_json(msg=aws_errors.explain(error, ec2.meta.endpoint_url))
-    module.exit_json(msg=message(done, module.params), **done)
+    module.exit_json(msg=power.message(done, module.params), **done)
 
 
 if __name__ == "__main__":

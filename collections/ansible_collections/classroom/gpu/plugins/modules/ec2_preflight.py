@@ -10,6 +10,8 @@ description:
   - Reads only. Finds whose credentials these are, whether a class can be launched as its settings say, what exists of it, and, where
     machines are to run, whether the account's vCPU quotas allow them.
   - Fails with every problem that it found at once, each a sentence with its mend.
+  - Looks once, for all that comes after it in a run. C(machines), C(security_groups) and C(key) tell what EC2 said, so that later steps ask
+    nothing where nothing differs.
   - With O(page) it also tries the permissions, tells all that it found on a page, problems or not, and writes it to C(plan.json) in the
     class's folder. Only then, and with O(request_quota), it changes something, by asking AWS for a larger quota.
 options:
@@ -22,6 +24,7 @@ options:
   instance_types: {description: "EC2 instance types of a seat, the wanted one first", type: list, elements: str}
   spot: {description: "Spot machines are asked for, and refused", type: bool, default: false}
   class_dir: {description: "The class's folder with the proofs of its seats, and for the plan of a page", type: path}
+  ledger: {description: "Note in the class's folder, if there is one, which machines ran, as ec2_ledger does", type: bool, default: false}
   page: {description: Tell everything, type: bool, default: false}
   request_quota: {description: "With a page, ask AWS for the vCPU quota that is missing, once", type: bool, default: false}
   policy: {description: "Text with the IAM policy that a class needs, as its block of JSON", type: path}
@@ -63,6 +66,9 @@ cost: {description: "Dollars: hour, day, stopped (an hour) and, where there are 
 permissions: {description: "With a page: actions allowed, denied, untried, odd, and the policy that lacks", type: dict, returned: success}
 key: {description: The public key that EC2 holds for the class, type: str, returned: success}
 groups: {description: Ids of the class's security groups, type: list, returned: success}
+security_groups: {description: "These groups, as EC2 describes them", type: list, returned: success}
+group_id: {description: "The one of them that a launch uses, empty if it has to be made", type: str, returned: success}
+machines: {description: "The class's machines that have not ended, each with what tells how it is to change", type: list, returned: success}
 volumes: {description: Ids of the class's volumes that no instance holds, type: list, returned: success}
 plan: {description: "Lines that say where a run acts and on what; a page is told also by a failure", type: list, returned: always}
 """
@@ -90,7 +96,9 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.classroom.gpu.plugins.module_utils import (
+    books,
     class_hours,
+    ledger,
     machines,
     permissions,
     plan,
@@ -114,14 +122,15 @@ from ansible_collections.classroom.gpu.plugins.module_utils.cloud import Cloud, 
 
 # What was found, before anything was.
 NOTHING = {
-    **dict.fromkeys(("account", "identity", "cloud", "region", "gpu", "ends", "vpc_id", "key"), ""),
-    **{
-        name: []
-        for name in ("wanted", "missing", "existing", "strays", "moved", "seats", "pools", "groups", "volumes", "quotas", "request")
-    },
+    **dict.fromkeys(("account", "identity", "cloud", "region", "gpu", "ends", "vpc_id", "key", "group_id"), ""),
+    **{name: [] for name in ("wanted", "missing", "existing", "strays", "moved", "seats", "pools", "quotas", "request")},
+    **{name: [] for name in ("groups", "security_groups", "volumes", "machines")},
     **{name: {} for name in ("image", "offers", "to_run", "cost", "permissions")},
 }
 STANDING = ("stopping", "stopped")
+# What the plan of a page leaves out: itself, and what EC2 tells in one order now and in another then.
+UNKEPT = ("plan", "changed", "machines", "security_groups")
+ZONES = {"LocationType": "availability-zone"}
 # Without these the quota is unknown, which keeps no class from being launched.
 OPTIONAL = "servicequotas:"
 
@@ -133,6 +142,25 @@ def attempt(problems: list[str], otherwise: object, look: Callable, *arguments: 
     except Refusal as refusal:
         problems += [str(refusal)] if str(refusal) not in problems else []
         return otherwise
+
+
+def questions(params: dict) -> dict[str, tuple[str, dict]]:
+    """Return what is asked whatever the answers are: of each operation its service, and what that is told."""
+    own = {"Filters": by_class(params)}
+    asked = dict.fromkeys(("describe_instances", "describe_security_groups", "describe_volumes"), ("ec2", own))
+    asked["describe_key_pairs"] = "ec2", own | {"IncludePublicKey": True}
+    if params["launch"]:
+        kinds = {"Filters": [{"Name": "instance-type", "Values": params["instance_types"]}]}
+        asked["describe_instance_type_offerings"] = "ec2", kinds | ZONES
+        asked["describe_vpcs"] = "ec2", {"Filters": [{"Name": "is-default", "Values": ["true"]}]}
+        asked["get_parameter"] = "ssm", {"Name": params["image"], "absent": ("ParameterNotFound", "ValidationException")}
+    return asked
+
+
+def answer(cloud: Cloud, params: dict, operation: str) -> dict:
+    """Return the answer to one of these questions."""
+    service, told = questions(params)[operation]
+    return cloud.ask(service, operation, **told)
 
 
 def check_account(cloud: Cloud, params: dict) -> tuple[str, str]:
@@ -152,12 +180,10 @@ def check_account(cloud: Cloud, params: dict) -> tuple[str, str]:
 
 def check_zones(cloud: Cloud, params: dict, problems: list[str]) -> dict[str, list[str]]:
     """Return the availability zones that offer each instance type."""
-    kinds, query = params["instance_types"], {"LocationType": "availability-zone"}
-    only = [{"Name": "instance-type", "Values": kinds}]
-    offers = cloud.ask("ec2", "describe_instance_type_offerings", Filters=only, **query)["InstanceTypeOfferings"]
+    kinds, offers = params["instance_types"], answer(cloud, params, "describe_instance_type_offerings")["InstanceTypeOfferings"]
     zones = {kind: sorted(offer["Location"] for offer in offers if offer["InstanceType"] == kind) for kind in kinds}
     for kind in [kind for kind in kinds if not zones[kind] and not any(f"no instance type {kind}" in problem for problem in problems)]:
-        everything = cloud.ask("ec2", "describe_instance_type_offerings", **query)["InstanceTypeOfferings"]
+        everything = cloud.ask("ec2", "describe_instance_type_offerings", **ZONES)["InstanceTypeOfferings"]
         hint = guess(kind, sorted({offer["InstanceType"] for offer in everything}))
         problems.append(f"{cloud.region} offers no instance type {kind}.{hint} Set classroom_instance_type in {settings_file(params)}.")
     return zones
@@ -166,7 +192,7 @@ def check_zones(cloud: Cloud, params: dict, problems: list[str]) -> dict[str, li
 def check_image(cloud: Cloud, params: dict, problems: list[str]) -> dict:
     """Return id, name, root device and size (GiB) of the image that the SSM parameter names now."""
     name, mend = params["image"], f"Set classroom_image in {settings_file(params)}."
-    parameter = cloud.ask("ssm", "get_parameter", Name=name, absent=("ParameterNotFound", "ValidationException")).get("Parameter")
+    parameter = answer(cloud, params, "get_parameter").get("Parameter")
     if not parameter:
         problems.append(f"{cloud.region} has no SSM parameter {name}. {mend}")
         return {}
@@ -181,10 +207,9 @@ def check_image(cloud: Cloud, params: dict, problems: list[str]) -> dict:
     return {"id": image, "name": images[0].get("Name", ""), "root_device": root, "size_gib": max(disks, default=0)}
 
 
-def check_network(cloud: Cloud, offers: dict[str, list[str]], problems: list[str]) -> tuple[str, list[dict]]:
+def check_network(cloud: Cloud, params: dict, offers: dict[str, list[str]], problems: list[str]) -> tuple[str, list[dict]]:
     """Return the default VPC and the pools: each instance type in each zone that offers it and has a default subnet."""
-    zones, default = sorted(set().union(*offers.values())), [{"Name": "is-default", "Values": ["true"]}]
-    vpcs = cloud.ask("ec2", "describe_vpcs", Filters=default)["Vpcs"]
+    zones, vpcs = sorted(set().union(*offers.values())), answer(cloud, params, "describe_vpcs")["Vpcs"]
     if not vpcs:
         problems.append(f"{cloud.region} has no default VPC. Type `aws ec2 create-default-vpc --region {cloud.region}`.")
         return "", []
@@ -213,7 +238,7 @@ def as_seat(instance: dict) -> dict:
         "seat": tags.get("classroom:seat", ""),
         "instance_id": instance["InstanceId"],
         "state": instance["State"]["Name"],
-        "address": instance.get("PublicIpAddress", ""),
+        "address": instance.get("PublicIpAddress") or instance.get("PrivateIpAddress", ""),
         "instance_type": instance["InstanceType"],
         "zone": instance["Placement"]["AvailabilityZone"],
         "ends": ends if class_hours.is_stamp(ends) else "",
@@ -221,11 +246,13 @@ def as_seat(instance: dict) -> dict:
     }
 
 
-def existing_seats(cloud: Cloud, params: dict, problems: list[str]) -> tuple[list[dict], list[str]]:
-    """Return the seats of the class that EC2 knows, ordered by id, and the machines that a launch ends: their seat has another one."""
-    alive = by_class(params, instance_state_name=list(machines.ALIVE))
-    reservations = cloud.ask("ec2", "describe_instances", Filters=alive)["Reservations"]
-    known = [instance for reservation in reservations for instance in reservation["Instances"]]
+def all_machines(cloud: Cloud, params: dict) -> list[dict]:
+    """Return every machine of the class that EC2 knows, ended ones as well."""
+    return [one for reservation in answer(cloud, params, "describe_instances")["Reservations"] for one in reservation["Instances"]]
+
+
+def existing_seats(known: list[dict], params: dict, problems: list[str]) -> tuple[list[dict], list[str]]:
+    """Return the seats of the class that have a machine, ordered by id, and the machines that a launch ends: their seat has another one."""
     strays: list[str] = []
     for seat, twins in machines.by_seat(known, params["classroom"]).items() if params["launch"] else ():
         younger = machines.strays(twins, machines.proven(params["class_dir"], seat))
@@ -236,23 +263,32 @@ def existing_seats(cloud: Cloud, params: dict, problems: list[str]) -> tuple[lis
 
 def belongings(cloud: Cloud, params: dict) -> dict:
     """Return what else exists of the class: the key that EC2 holds, security groups, volumes that no instance holds."""
-    keys = cloud.ask("ec2", "describe_key_pairs", Filters=by_class(params), IncludePublicKey=True)["KeyPairs"]
-    groups = cloud.ask("ec2", "describe_security_groups", Filters=by_class(params))["SecurityGroups"]
-    volumes = cloud.ask("ec2", "describe_volumes", Filters=by_class(params, status=["available"]))["Volumes"]
+    keys = answer(cloud, params, "describe_key_pairs")["KeyPairs"]
+    groups = answer(cloud, params, "describe_security_groups")["SecurityGroups"]
+    volumes = answer(cloud, params, "describe_volumes")["Volumes"]
     return {
         "key": keys[0].get("PublicKey", "").strip() if keys else "",
         "groups": [group["GroupId"] for group in groups],
-        "volumes": [volume["VolumeId"] for volume in volumes],
+        "security_groups": groups,
+        "volumes": [volume["VolumeId"] for volume in volumes if volume["State"] == "available"],
     }
 
 
-def check_names(cloud: Cloud, params: dict, problems: list[str]) -> None:
-    """Refuse to take over a key pair or a group that only has the name of the class's: it is somebody else's."""
+def check_names(cloud: Cloud, params: dict, found: dict, problems: list[str]) -> None:
+    """Refuse to take over a key pair or a group that only has the name of the class's: it is somebody else's.
+
+    No two key pairs of a region have the same name, and no two groups of a VPC: where the class has its own, there is no other.
+    """
     name, label = f"classroom-{params['classroom']}", {"Key": "classroom:name", "Value": params["classroom"]}
-    keys = cloud.ask("ec2", "describe_key_pairs", Filters=[{"Name": "key-name", "Values": [name]}])["KeyPairs"]
-    groups = cloud.ask("ec2", "describe_security_groups", Filters=[{"Name": "group-name", "Values": [name]}])["SecurityGroups"]
-    for kind, found in (("key pair", keys), ("security group", groups)):
-        if any(label not in one.get("Tags", []) for one in found):
+    own = [one["GroupId"] for one in found["security_groups"] if (one["GroupName"], one.get("VpcId")) == (name, found["vpc_id"])]
+    found["group_id"] = own[0] if own else ""
+    keys, groups = [], []
+    if name not in [one["KeyName"] for one in answer(cloud, params, "describe_key_pairs")["KeyPairs"]]:
+        keys = cloud.ask("ec2", "describe_key_pairs", Filters=[{"Name": "key-name", "Values": [name]}])["KeyPairs"]
+    if not own:
+        groups = cloud.ask("ec2", "describe_security_groups", Filters=[{"Name": "group-name", "Values": [name]}])["SecurityGroups"]
+    for kind, others in (("key pair", keys), ("security group", groups)):
+        if any(label not in one.get("Tags", []) for one in others):
             problems.append(
                 f"There is a {kind} {name} that does not belong to this class: it lacks the tag classroom:name={params['classroom']}."
                 " Delete it if nobody needs it, or give the class another name (CLASSROOM)."
@@ -261,9 +297,9 @@ def check_names(cloud: Cloud, params: dict, problems: list[str]) -> None:
 
 def look_at_launch(cloud: Cloud, params: dict, found: dict, problems: list[str]) -> None:
     """Find what a launch needs."""
-    attempt(problems, None, check_names, cloud, params, problems)
     found["offers"] = attempt(problems, {}, check_zones, cloud, params, problems)
-    found["vpc_id"], found["pools"] = attempt(problems, ("", []), check_network, cloud, found["offers"], problems)
+    found["vpc_id"], found["pools"] = attempt(problems, ("", []), check_network, cloud, params, found["offers"], problems)
+    attempt(problems, None, check_names, cloud, params, found, problems)
     found["image"] = attempt(problems, {}, check_image, cloud, params, problems)
     found["disk_gib"] = max(params["disk_gib"], found["image"].get("size_gib", 0))
 
@@ -388,10 +424,12 @@ def reckon(found: dict, params: dict) -> dict:
 
 def look_at_seats(cloud: Cloud, params: dict, found: dict, problems: list[str]) -> None:
     """Find the wanted seats, which of them exist, and what this run makes of them."""
-    found["seats"], strays = existing_seats(cloud, params, problems)
+    known = [one for one in all_machines(cloud, params) if one["State"]["Name"] in machines.ALIVE]
+    found["machines"] = [machines.brief(one) for one in known]
+    found["seats"], strays = existing_seats(known, params, problems)
     ids = [seat["seat"] for seat in found["seats"]]
-    known, where = (found["roster"], f"the roster {params['roster']}") if params["launch"] else (ids, f"class {params['classroom']}")
-    found["wanted"] = choose(params["only"], known, where, problems)
+    chosen, where = (found["roster"], f"the roster {params['roster']}") if params["launch"] else (ids, f"class {params['classroom']}")
+    found["wanted"] = choose(params["only"], chosen, where, problems)
     wanted = [seat for seat in found["seats"] if seat["seat"] in found["wanted"]]
     found["existing"] = [seat for seat in wanted if seat["instance_id"] not in strays]
     found["strays"] = [seat for seat in wanted if seat["instance_id"] in strays]
@@ -419,6 +457,7 @@ def look(params: dict, found: dict, problems: list[str]) -> None:
     found["region"] = cloud.region
     found["account"], found["identity"] = check_account(cloud, params)
     found["cloud"] = cloud.name()
+    cloud.begin(questions(params))
     found |= attempt(problems, {}, belongings, cloud, params)
     if params["launch"]:
         look_at_launch(cloud, params, found, problems)
@@ -427,12 +466,20 @@ def look(params: dict, found: dict, problems: list[str]) -> None:
         attempt(problems, None, check_quota, cloud, params, found, problems)
     if params["page"]:
         check_permissions(cloud, params, found, problems)
+    if params["ledger"] and not problems and Path(params["class_dir"]).is_dir():
+        found["changed"] = note(cloud, params) or found["changed"]
+
+
+def note(cloud: Cloud, params: dict) -> bool:
+    """Note what ran, before EC2 forgets it at a start; tell whether that was new."""
+    look, now = (all_machines(cloud, params), answer(cloud, params, "describe_volumes")["Volumes"]), ledger.stamp(datetime.now(UTC))
+    return books.Books(params["class_dir"], look, now, params["check"], params["warn"]).note()
 
 
 def write_plan(found: dict, problems: list[str], params: dict) -> bool:
     """Keep the plan in the class's folder, for its owner alone; tell whether it is another one than before."""
     path = Path(params["class_dir"]) / "plan.json"
-    told = {name: value for name, value in found.items() if name not in ("plan", "changed")} | {"problems": problems}
+    told = {name: value for name, value in found.items() if name not in UNKEPT} | {"problems": problems}
     text = json.dumps(told, indent=2, sort_keys=True, default=str)
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
@@ -465,6 +512,7 @@ def main() -> None:
         "account": {"type": "str", "default": ""},
         "only": {"type": "str", "default": ""},
         "launch": {"type": "bool", "default": True},
+        "ledger": {"type": "bool", "default": False},
         "page": {"type": "bool", "default": False},
         "request_quota": {"type": "bool", "default": False},
         "policy": {"type": "path"},
@@ -481,11 +529,12 @@ def main() -> None:
         "allowed_cidrs": {"type": "list", "elements": "str", "default": []},
         "allow_everyone": {"type": "bool", "default": False},
     }
-    needs = [("launch", True, ("roster", "instance_types", "image", "stack", "course", "class_dir")), ("page", True, ("policy",))]
+    needs: list[tuple] = [("ledger", True, ("class_dir",))]
+    needs += [("launch", True, ("roster", "instance_types", "image", "stack", "course", "class_dir")), ("page", True, ("policy",))]
     module = AnsibleModule(argument_spec=spec, required_if=needs, supports_check_mode=True)
     if boto3 is None:
         module.fail_json(msg=missing_required_lib("boto3"))
-    params = module.params | {"check": module.check_mode}
+    params = module.params | {"check": module.check_mode, "warn": module.warn}
     problems: list[str] = []
     found = copy.deepcopy(NOTHING) | {"roster": [], "disk_gib": params["disk_gib"], "changed": False}
     try:
