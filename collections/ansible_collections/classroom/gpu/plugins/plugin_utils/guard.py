@@ -28,6 +28,16 @@ CLASSROOM = re.compile(r"[a-z][a-z0-9_]{0,30}")
 REFUSED = 4
 
 
+def classroom() -> str:
+    """Return the name of the class that this run is about."""
+    return os.environ.get("CLASSROOM") or "class"
+
+
+def classes() -> Path:
+    """Return the folder in which the controller keeps what it has of all classes; group_vars/all/roles.yml says the same."""
+    return Path(os.environ.get("CLASSROOM_CLASSES") or ROOT / "classes")
+
+
 def is_ours(playbook: str) -> bool:
     """Say whether a playbook's path is site.yml or in playbooks/ of this repository."""
     path = Path(playbook).resolve()
@@ -88,14 +98,24 @@ def bad_seats(value: object, command: str) -> str | None:
     return f"{problems[0]} Type: {command} -e seats=s01,s02" if problems else None
 
 
+def no_place(folder: Path) -> str | None:
+    """Return why keys cannot be kept in a folder, with the line to type, or None. What is missing of it is made by the run."""
+    elsewhere = "Type: export CLASSROOM_CLASSES=$HOME/classes"
+    if not folder.is_absolute():
+        return f"CLASSROOM_CLASSES={folder} would be another folder wherever you are. {elsewhere}, or another whole path"
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+        return None
+    return f"{folder}, which keeps the keys of your classes, is not yours to write to. {elsewhere}"
+
+
 def check(playbook: str, loader) -> None:
     """End the run with status 4 and one line, if `playbook` is ours and must not run like this. (Ansible would turn an exception of
     a callback into a warning.) A check of the syntax attempts nothing, whatever it is given."""
     if not is_ours(playbook) or context.CLIARGS.get("syntax"):
         return
     command = f"ansible-playbook {os.path.relpath(playbook)}"
-    classroom, extra = os.environ.get("CLASSROOM") or "class", load_extra_vars(loader)
-    reason = refusal(classroom, context.CLIARGS.get("subset"), extra, command, settings())
+    reason = refusal(classroom(), context.CLIARGS.get("subset"), load_extra_vars(loader), command, settings()) or no_place(classes())
     if reason:
         Display().display(f"Refused: {reason}", color=constants.COLOR_ERROR, stderr=True)
         sys.exit(REFUSED)
