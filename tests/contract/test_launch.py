@@ -36,7 +36,7 @@ def test_a_run_without_capacity_says_so_and_the_next_fills_the_gap(organiser: Or
     # All of site.yml goes on with the seat that there is.
     with subprocess.Popen(organiser.type("site.yml"), cwd=ROOT, env=organiser.environment, stdout=subprocess.PIPE, text=True) as going:
         lines = []
-        while not lines or not lines[-1].startswith("PLAY [Configure the seats]"):
+        while not lines or not lines[-1].startswith("PLAY [Configure and prove the seats]"):
             lines.append(next(going.stdout))
         going.kill()
     assert f"  Not launched: {gap}. {free}" in "".join(lines) and "failed" not in "".join(lines)

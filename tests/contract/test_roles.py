@@ -11,7 +11,9 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
-SEAT_ROLES = next(play for play in yaml.safe_load((ROOT / "playbooks/configure.yml").read_text()) if "roles" in play)["roles"]
+SEAT_ROLES = [
+    task["ansible.builtin.import_role"]["name"] for task in yaml.safe_load((ROOT / "playbooks/configure.yml").read_text())[1]["tasks"]
+]
 LONGEST_TASKS_FILE = 60
 
 

@@ -11,7 +11,9 @@ import boto3
 import yaml
 
 ROOT = Path(__file__).parents[2]
-TASK = re.compile(r"^TASK \[(?:(\w+) : )?(.+)\] \*+$", re.M)
+# A play in which each seat goes its own way tells a task in the line of its result.
+LINE = r"^(?:ok|changed): \[{host}(?: -> \S+)?\] (\w+) : (.+)$"
+INCLUDED = r"^included: \S+/roles/(\w+)/tasks/(\w+)\.yml for .*\b{host}\b"
 RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.M)
 
 
@@ -32,11 +34,11 @@ class Run:
         return {host: int(ok) for host, ok, _, _, _ in RECAP.findall(self.output)}
 
     def executed(self, host: str, roles: set[str]) -> list[str]:
-        """Tasks of some roles that were run on a host, each with its role; a skipped one is not printed."""
-        parts = TASK.split(self.output)
-        tasks = zip(parts[1::3], parts[2::3], parts[3::3], strict=True)
-        ran = re.compile(rf"^(?:(?:ok|changed): \[{host}[\] ]|included: .* for .*\b{host}\b)", re.M)
-        return [f"{role}: {name}" for role, name, what in tasks if role in roles and ran.search(what)]
+        """Tasks of some roles that were run on a host, each with its role; a skipped one is not printed. A loop is one."""
+        found = [pair for told in (LINE, INCLUDED) for pair in re.findall(told.format(host=re.escape(host)), self.output, re.M)]
+        tasks = [f"{role}: {name}" for role, name in found if role in roles]
+        loops = dict.fromkeys(task.partition(" (item=")[0] for task in tasks if " (item=" in task)
+        return [*loops, *(task for task in tasks if " (item=" not in task)]
 
 
 @dataclass

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ansible import constants
+from ansible import constants, context
+from ansible.playbook.task_include import TaskInclude
 from ansible.plugins.callback import default
 
 DOCUMENTATION = """
@@ -12,10 +13,16 @@ short_description: The default output, with refusals in one sentence and the pla
 extends_documentation_fragment: [default_callback, result_format_callback]
 """
 
+PROOF = "classroom.gpu.seat_proof"
 PREFLIGHT = "classroom.gpu.ec2_preflight"
 EC2 = "classroom.gpu.ec2_"
 # Tasks that fail with a sentence: ours, written for the organiser, and EC2's own. Everything else fails with all that Ansible knows.
-SENTENCES = (EC2, "classroom.gpu.grow_root", "classroom.gpu.apt_set", "ansible.builtin.assert", "ansible.builtin.fail", "amazon.aws.")
+SENTENCES = (
+    *(EC2, "classroom.gpu.apt_set", "classroom.gpu.grow_root", "classroom.gpu.role_arguments"),
+    *("ansible.builtin.assert", "ansible.builtin.fail", "amazon.aws."),
+)
+# Strategies of plays in which each seat goes its own way.
+APART = ("ansible.builtin.free", "ansible.builtin.host_pinned")
 
 
 class CallbackModule(default.CallbackModule):
@@ -43,6 +50,34 @@ class CallbackModule(default.CallbackModule):
         else:
             super().v2_runner_item_on_failed(result)
 
+    def v2_runner_item_on_ok(self, result) -> None:
+        """Print an item of a loop, where seats go their own ways with the name of its task."""
+        if self.is_line(result):
+            self.line(result, f" (item={self._get_item_label(result.result)})")
+        else:
+            super().v2_runner_item_on_ok(result)
+
+    def is_line(self, result) -> bool:
+        """Say whether a result is told in one line, with its task: where banners would alternate, as each seat is at another task."""
+        return self._play.strategy in APART and not self._display.verbosity and not isinstance(result.task, TaskInclude)
+
+    def line(self, result, item: str = "") -> None:
+        """Print the line; the items of a loop have had theirs."""
+        self._handle_warnings_and_exception(result)
+        self._last_task_banner = None
+        if result.task.loop and not item:
+            return
+        changed = result.result.get("changed")
+        word, color = ("changed", constants.COLOR_CHANGED) if changed else ("ok", constants.COLOR_OK)
+        self._display.display(f"{word}: [{self.host_label(result)}] {result.task.get_name()}{item}", color=color)
+
+    def show_proof(self, result) -> None:
+        """Print at once that a seat is proven, or why it is not: its student need not wait for the others."""
+        if result.task.resolved_action == PROOF and not context.CLIARGS.get("check"):
+            proof, seat = result.result, result.host.name
+            told = f"{seat} proven: {proof['url']}" if proof["proven"] else f"{seat} NOT PROVEN: {proof['msg']}"
+            self._display.display(told, color=constants.COLOR_HIGHLIGHT if proof["proven"] else constants.COLOR_ERROR)
+
     def is_sentence(self, result) -> bool:
         """Say whether the message of a failure is all that an organiser needs."""
         return not self._display.verbosity and str(result.task.resolved_action).startswith(SENTENCES)
@@ -57,8 +92,12 @@ class CallbackModule(default.CallbackModule):
 
     def v2_runner_on_ok(self, result) -> None:
         """Print what a module that looks at EC2 or changes something there has to tell, and which seats did not come to what is wanted."""
-        super().v2_runner_on_ok(result)
+        if self.is_line(result):
+            self.line(result)
+        else:
+            super().v2_runner_on_ok(result)
         self.show_plan(result)
+        self.show_proof(result)
         if str(result.task.resolved_action).startswith(EC2) and result.result.get("missing"):
             for line in result.result.get("msg", "").splitlines():
                 self._display.display(f"  {line}", color=constants.COLOR_ERROR)

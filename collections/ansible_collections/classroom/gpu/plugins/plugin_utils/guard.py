@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import fcntl
 import os
 import re
 import sys
@@ -24,8 +25,20 @@ BOUND = {
     "gib": ("grow.yml", "Only grow.yml makes disks larger, and needs to know how many GiB, and whose.", "150", True),
 }
 EXTEND = "ansible-playbook playbooks/extend.yml"
+# Playbooks that make and change nothing of a class, at EC2 or in its folder, beside what each of them keeps whole.
+LOOKING = ("lock.yml", "preflight.yml", "status.yml", "verify.yml")
 CLASSROOM = re.compile(r"[a-z][a-z0-9_]{0,30}")
 REFUSED = 4
+
+
+def classroom() -> str:
+    """Return the name of the class that this run is about."""
+    return os.environ.get("CLASSROOM") or "class"
+
+
+def classes() -> Path:
+    """Return the folder in which the controller keeps what it has of all classes; group_vars/all/roles.yml says the same."""
+    return Path(os.environ.get("CLASSROOM_CLASSES") or ROOT / "classes")
 
 
 def is_ours(playbook: str) -> bool:
@@ -88,14 +101,48 @@ def bad_seats(value: object, command: str) -> str | None:
     return f"{problems[0]} Type: {command} -e seats=s01,s02" if problems else None
 
 
+def no_place(folder: Path) -> str | None:
+    """Return why keys cannot be kept in a folder, with the line to type, or None. What is missing of it is made by the run."""
+    elsewhere = "Type: export CLASSROOM_CLASSES=$HOME/classes"
+    if not folder.is_absolute():
+        return f"CLASSROOM_CLASSES={folder} would be another folder wherever you are. {elsewhere}, or another whole path"
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+        return None
+    return f"{folder}, which keeps the keys of your classes, is not yours to write to. {elsewhere}"
+
+
 def check(playbook: str, loader) -> None:
     """End the run with status 4 and one line, if `playbook` is ours and must not run like this. (Ansible would turn an exception of
     a callback into a warning.) A check of the syntax attempts nothing, whatever it is given."""
     if not is_ours(playbook) or context.CLIARGS.get("syntax"):
         return
     command = f"ansible-playbook {os.path.relpath(playbook)}"
-    classroom, extra = os.environ.get("CLASSROOM") or "class", load_extra_vars(loader)
-    reason = refusal(classroom, context.CLIARGS.get("subset"), extra, command, settings())
+    reason = refusal(classroom(), context.CLIARGS.get("subset"), load_extra_vars(loader), command, settings()) or no_place(classes())
     if reason:
         Display().display(f"Refused: {reason}", color=constants.COLOR_ERROR, stderr=True)
         sys.exit(REFUSED)
+
+
+def take_turn(playbook: str) -> int | None:
+    """Wait until no other run of this user's makes or changes the class at EC2; return what holds the others up, or None.
+
+    Two first runs at once would each make keys, and one of them seats that the other's key opens. A run that is killed holds nobody up.
+    """
+    if not is_ours(playbook) or playbook.endswith(LOOKING) or context.CLIARGS.get("syntax") or context.CLIARGS.get("check"):
+        return None
+    classes().mkdir(mode=0o700, parents=True, exist_ok=True)
+    turn = os.open(classes() / f".{classroom()}.turn", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        Display().display(f"Another run is at work on class {classroom()} at EC2. This one goes on when that is done.", stderr=True)
+        fcntl.flock(turn, fcntl.LOCK_EX)
+    return turn
+
+
+def give_turn(turn: int | None) -> None:
+    """Let the next run begin. (Closing the file alone would not: workers have it open, too.)"""
+    if turn is not None:
+        fcntl.flock(turn, fcntl.LOCK_UN)
+        os.close(turn)
