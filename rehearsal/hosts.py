@@ -89,13 +89,23 @@ class Hosts:
     def __init__(self, net: Network, on_exit: Callable[[str, str], None]) -> None:
         """on_exit(instance_id, "reboot" | "poweroff" | "crash") is called, in a thread of its own, for exits nobody asked for here."""
         self._network = net
-        self._disks = Disks(_layers())
+        self._image = image.tag()  # decided once: a running cloud does not change with the files that it was made of
+        self._opening = threading.Lock()
+        self._opened: Disks | None = None
         self._on_exit = on_exit
         self._hosts: dict[str, _Host] = {}
         self._closed = threading.Event()
         self._events: subprocess.Popen | None = None
         self._watcher = threading.Thread(target=self._watch, name="host events", daemon=True)
         self._watcher.start()
+
+    @property
+    def _disks(self) -> Disks:
+        """The cloud's disks. The first use asks podman for the image's layers."""
+        with self._opening:
+            if self._opened is None:
+                self._opened = Disks(_layers(self._image))
+            return self._opened
 
     def claim(self, instance_id: str, snapshot: str | None) -> None:
         """Note which disk a host will have, a snapshot's or the seat image's; until it is destroyed that snapshot is kept."""
@@ -287,13 +297,13 @@ def sweep() -> list[str]:
     return removed
 
 
-def _layers() -> list[Path]:
+def _layers(tag: str) -> list[Path]:
     """Return the folders of the seat image's layers, the topmost first.
 
     A container that never starts tells them, and keeps the image from being removed as long as hosts lie on it.
     """
     name = "rehearsal-image"
-    _podman("create", "--pull", "never", "--name", name, "--replace", "--label", LABEL, image.tag(), "/bin/true")
+    _podman("create", "--pull", "never", "--name", name, "--replace", "--label", LABEL, tag, "/bin/true")
     data = json.loads(_podman("inspect", "--format", "{{json .GraphDriver.Data}}", name)) or {}
     # Only the overlay driver of podman's has layers; others have, or make, one folder.
     return [Path(path) for path in (data.get("LowerDir") or _podman("mount", name).strip()).split(":")]

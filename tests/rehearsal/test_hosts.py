@@ -41,7 +41,9 @@ def traces() -> dict[str, str]:
         "rules": output("nft", "list", "tables"),
         "forwarding": Path("/proc/sys/net/ipv4/ip_forward").read_text(),
         "containers": output("podman", "ps", "--all", "--quiet", "--filter", f"label={image.LABEL}"),
-        "mounts": "\n".join(line for line in Path("/proc/mounts").read_text().splitlines() if "overlay-containers" in line or str(disks.FOLDER) in line),
+        "mounts": "\n".join(
+            line for line in Path("/proc/mounts").read_text().splitlines() if "overlay-containers" in line or f" {disks.FOLDER}/" in line
+        ),
         "disks": sorted(path.name for path in disks.FOLDER.glob("*")),
     }
 
