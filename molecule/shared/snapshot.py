@@ -1,4 +1,4 @@
-"""Print the id of the image that a scenario's seat begins with: what the first of MOLECULE_NEEDS leave, made once a cloud.
+"""Print the SSM parameter of the image that a scenario's seat begins with: what the first of MOLECULE_NEEDS leave, made once a cloud.
 
 An image is known by a digest of all that went into it, so that a change makes another and removes the old one. Whoever comes first
 makes it, with the playbooks of every scenario, while others wait; it is there only when it is whole.
@@ -61,6 +61,15 @@ class Level:
     variant: str
     digest: str
 
+    @property
+    def parameter(self) -> str:
+        """Name the SSM parameter that holds the image's id: what the settings of a class call an image."""
+        return parameter_of(self.digest)
+
+
+def parameter_of(digest: str) -> str:
+    return f"/molecule/{digest}"
+
 
 def levels(needs: Iterable[str], root: Path, settings: dict[str, Any], seat: str) -> list[Level]:
     """Return the images, each made from the one before, that hold the first of the roles that are needed.
@@ -117,24 +126,27 @@ def settings_in(options: Iterable[str]) -> dict[str, Any]:
 class Maker:
     """Finds and makes images on the cloud that the environment names."""
 
-    def __init__(self, ec2: Any, options: list[str]) -> None:
+    def __init__(self, ec2: Any, ssm: Any, options: list[str]) -> None:
         self.ec2 = ec2
+        self.ssm = ssm
         self.options = options
 
-    def find(self, level: Level) -> str | None:
-        """Return the image of a level, if it is there and whole."""
-        found = self._images(DIGEST, level.digest)
-        return next((one["ImageId"] for one in found if one["State"] == "available"), None)
+    def has(self, level: Level) -> bool:
+        """Tell whether the image of a level is there, and whole."""
+        named = {one["Value"] for one in self.ssm.get_parameters(Names=[level.parameter])["Parameters"]}
+        whole = {one["ImageId"] for one in self._images(DIGEST, level.digest) if one["State"] == "available"}
+        return bool(named & whole)
 
     def ensure(self, wanted: list[Level]) -> str:
-        """Return the image of the last level; makes what is missing, unless another process does just that."""
+        """Return the parameter of the last level's image; makes what is missing, unless another process does just that."""
         level = wanted[-1]
-        if found := self.find(level):
-            return found
-        with _alone(level):
-            return self.find(level) or self._make(level, wanted[:-1])
+        if not self.has(level):
+            with _alone(level):
+                if not self.has(level):
+                    self._make(level, wanted[:-1])
+        return level.parameter
 
-    def _make(self, level: Level, before: list[Level]) -> str:
+    def _make(self, level: Level, before: list[Level]) -> None:
         """Launch a seat from the level before, run the other roles on it, and make an image of its disk."""
         self._remove(level)
         begin = {"molecule_image": self.ensure(before)} if before else {}
@@ -144,11 +156,11 @@ class Maker:
         try:
             for name in ("create", "prepare", "anonymous"):
                 playbooks.run(name)
-            return self._freeze(level, playbooks.classroom)
+            self._freeze(level, playbooks.classroom)
         finally:
             playbooks.run("destroy")
 
-    def _freeze(self, level: Level, classroom: str) -> str:
+    def _freeze(self, level: Level, classroom: str) -> None:
         """Stop the seat of a class and make an image of it."""
         filters = [_filter("tag:classroom:name", classroom), _filter("instance-state-name", "running")]
         seen = self.ec2.describe_instances(Filters=filters)["Reservations"]
@@ -159,11 +171,13 @@ class Maker:
         about = [{"ResourceType": kind, "Tags": tags} for kind in ("image", "snapshot")]
         made = self.ec2.create_image(InstanceId=instance, Name=f"molecule-{level.digest}", TagSpecifications=about)["ImageId"]
         self.ec2.get_waiter("image_available").wait(ImageIds=[made], WaiterConfig=POLLS)
-        return made
+        self.ssm.put_parameter(Name=level.parameter, Value=made, Type="String", Overwrite=True)
 
     def _remove(self, level: Level) -> None:
         """Remove what was made of earlier files, or made in part."""
         for old in self._images(VARIANT, level.variant):
+            digest = next(tag["Value"] for tag in old["Tags"] if tag["Key"] == DIGEST)
+            self.ssm.delete_parameters(Names=[parameter_of(digest)])
             self.ec2.deregister_image(ImageId=old["ImageId"], DeleteAssociatedSnapshots=True)
 
     def _images(self, tag: str, value: str) -> list[dict[str, Any]]:
@@ -209,11 +223,11 @@ def _filter(name: str, value: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Print an id for the scenario whose environment this is; nothing where it begins with the plain image."""
+    """Print a parameter for the scenario whose environment this is; nothing where it begins with the plain image."""
     options = options_of(os.environ["MOLECULE_SCENARIO_NAME"])
     wanted = levels(os.environ.get("MOLECULE_NEEDS", "").split(), ROOT, settings_in(options), image.tag())
     try:
-        print(Maker(boto3.client("ec2"), options).ensure(wanted) if wanted else "")
+        print(Maker(boto3.client("ec2"), boto3.client("ssm"), options).ensure(wanted) if wanted else "")
     except SnapshotError as problem:
         sys.exit(str(problem))
 

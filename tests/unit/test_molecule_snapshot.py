@@ -150,21 +150,26 @@ def ran(_cloud: Cloud, tmp_path, monkeypatch) -> list[tuple[str, str]]:
 
 @pytest.fixture
 def maker(_cloud: Cloud, ran) -> snapshot.Maker:
-    return snapshot.Maker(_cloud.ec2, ["--inventory=here"])
+    return snapshot.Maker(_cloud.ec2, _cloud.ssm, ["--inventory=here"])
 
 
 def owned(cloud: Cloud) -> list[str]:
     return sorted(one["ImageId"] for one in cloud.ec2.describe_images(Owners=["self"])["Images"])
 
 
+def named(cloud: Cloud, *parameters: str) -> list[str]:
+    """Return the images that parameters name, those that there are."""
+    return sorted(one["Value"] for one in cloud.ssm.get_parameters(Names=list(parameters))["Parameters"])
+
+
 def test_each_image_is_made_once_from_the_one_before(_cloud, maker, ran, checkout):
     wanted = levels(checkout)
     made = maker.ensure(wanted)
     assert [name for name, _ in ran] == ["destroy", "create", "prepare", "anonymous", "destroy"] * 2
-    base = maker.find(wanted[0])
+    base = wanted[0].parameter
     assert ran[0][1] == '{"molecule_roles": ["base"]}'
     assert ran[-1][1] == f'{{"molecule_roles": ["conda_env", "course"], "molecule_image": "{base}"}}'
-    assert owned(_cloud) == sorted([base, made])
+    assert made == wanted[1].parameter and owned(_cloud) == named(_cloud, base, made)
     ran.clear()
     assert (maker.ensure(wanted), maker.ensure(wanted[:1]), ran) == (made, base, [])
 
@@ -176,7 +181,7 @@ def test_two_who_want_it_at_once_get_the_same(_cloud, maker, ran, checkout):
         thread.start()
     for thread in threads:
         thread.join()
-    assert got[0] == got[1] and owned(_cloud) == [got[0]]
+    assert got[0] == got[1] and owned(_cloud) == named(_cloud, got[0])
     assert [name for name, _ in ran].count("create") == 1
 
 
@@ -184,7 +189,8 @@ def test_an_old_one_goes_with_its_snapshot_when_another_is_made(_cloud, maker, c
     old = maker.ensure(levels(checkout))
     (checkout / "roles/course/file").write_text("new")
     new = maker.ensure(levels(checkout))
-    assert old not in owned(_cloud) and new in owned(_cloud) and len(owned(_cloud)) == 2
+    assert old != new and named(_cloud, old) == []
+    assert named(_cloud, new, levels(checkout)[0].parameter) == owned(_cloud) and len(owned(_cloud)) == 2
     assert len(_cloud.ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]) == 2
 
 
@@ -196,9 +202,8 @@ def test_one_that_failed_is_not_launched_from_but_made_again(_cloud, maker, ran,
         maker.ensure(wanted)
     assert ran[-1][0] == "destroy"
     failed = owned(_cloud)
-    assert failed and maker.find(wanted[0]) is None
-    made = maker.ensure(wanted)
-    assert owned(_cloud) == [made] != failed
+    assert failed and not maker.has(wanted[0])
+    assert named(_cloud, maker.ensure(wanted)) == owned(_cloud) != failed
 
 
 def test_a_role_that_fails_says_where_to_look(checkout, tmp_path, monkeypatch):
