@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -152,13 +153,15 @@ class Maker:
         begin = {"molecule_image": self.ensure(before)} if before else {}
         roles = level.roles[len(before[-1].roles) if before else 0 :]
         playbooks = Playbooks(level, [*self.options, "--extra-vars", json.dumps({"molecule_roles": roles, **begin})])
-        playbooks.run("destroy")  # of a run that was killed
+        if playbooks.folder.exists():  # a run was killed
+            playbooks.run("destroy")
         try:
             for name in ("create", "prepare", "anonymous"):
                 playbooks.run(name)
             self._freeze(level, playbooks.classroom)
         finally:
             playbooks.run("destroy")
+            shutil.rmtree(playbooks.folder)
 
     def _freeze(self, level: Level, classroom: str) -> None:
         """Stop the seat of a class and make an image of it."""
@@ -195,11 +198,15 @@ class Playbooks:
     def classroom(self) -> str:
         return f"molecule_{self.level.digest}"
 
+    @property
+    def folder(self) -> Path:
+        """Where the class's keys lie; there as long as anything of the class may be left."""
+        return FOLDER / self.level.digest
+
     def run(self, name: str) -> None:
         """Run one to its end. Raises SnapshotError."""
-        folder = FOLDER / self.level.digest
-        own = {"CLASSROOM": self.classroom, "MOLECULE_EPHEMERAL_DIRECTORY": str(folder), "MOLECULE_NEEDS": ""}
-        folder.mkdir(parents=True, exist_ok=True)
+        own = {"CLASSROOM": self.classroom, "MOLECULE_EPHEMERAL_DIRECTORY": str(self.folder), "MOLECULE_NEEDS": ""}
+        self.folder.mkdir(parents=True, exist_ok=True)
         log = FOLDER / f"{self.level.digest}.log"
         command = ["ansible-playbook", *self.options, f"{ROOT}/molecule/shared/{name}.yml"]
         with log.open("a") as file:

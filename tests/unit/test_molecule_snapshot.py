@@ -137,6 +137,7 @@ def ran(_cloud: Cloud, tmp_path, monkeypatch) -> list[tuple[str, str]]:
 
     def run(self: snapshot.Playbooks, name: str) -> None:
         done.append((name, self.options[-1]))
+        self.folder.mkdir(parents=True, exist_ok=True)
         filters = [{"Name": "tag:classroom:name", "Values": [self.classroom]}]
         if name == "create":
             tags = [{"Key": "classroom:name", "Value": self.classroom}]
@@ -165,13 +166,20 @@ def named(cloud: Cloud, *parameters: str) -> list[str]:
 def test_each_image_is_made_once_from_the_one_before(_cloud, maker, ran, checkout):
     wanted = levels(checkout)
     made = maker.ensure(wanted)
-    assert [name for name, _ in ran] == ["destroy", "create", "prepare", "anonymous", "destroy"] * 2
+    assert [name for name, _ in ran] == ["create", "prepare", "anonymous", "destroy"] * 2
     base = wanted[0].parameter
     assert ran[0][1] == '{"molecule_roles": ["base"]}'
     assert ran[-1][1] == f'{{"molecule_roles": ["conda_env", "course"], "molecule_image": "{base}"}}'
     assert made == wanted[1].parameter and owned(_cloud) == named(_cloud, base, made)
     ran.clear()
     assert (maker.ensure(wanted), maker.ensure(wanted[:1]), ran) == (made, base, [])
+
+
+def test_what_a_killed_run_left_goes_first(maker, ran, checkout):
+    (level,) = levels(checkout, ("base",))
+    (snapshot.FOLDER / level.digest).mkdir(parents=True)
+    maker.ensure([level])
+    assert [name for name, _ in ran] == ["destroy", "create", "prepare", "anonymous", "destroy"]
 
 
 def test_two_who_want_it_at_once_get_the_same(_cloud, maker, ran, checkout):
