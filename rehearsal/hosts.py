@@ -145,7 +145,9 @@ class Hosts:
 
     def freeze(self, instance_id: str, snapshot: str) -> None:
         """Make a snapshot of a stopped host's disk. Raises HostError."""
-        with self._host(instance_id).lock:
+        host = self._host(instance_id)
+        with host.lock:
+            host.await_cleanup()
             _checked(self._disks.freeze, instance_id, snapshot)
 
     def copy(self, instance_id: str, snapshot: str) -> None:
