@@ -92,7 +92,10 @@ def test_a_copy_is_a_snapshot_of_its_own(some, mounted):
     assert (mounted["a"], mounted["b"]) == (("image0", "image1"), ("one", "image0", "image1"))
 
 
-@pytest.mark.parametrize(("says", "fails"), [("cp: cannot stat 'a': No such file or directory", False), ("cp: no space left on device", True)])
+@pytest.mark.parametrize(
+    ("says", "fails"),
+    [("cp: cannot stat 'a': No such file or directory", False), ("cp: no space left on device", True)],
+)
 def test_a_file_that_went_away_before_it_was_copied_is_no_error(some, tmp_path, monkeypatch, says, fails):
     launch(some, "a")
     (tmp_path / "cp").write_text(f'#!/bin/sh\necho "{says}" >&2\nexit 1\n')
