@@ -149,7 +149,7 @@ class Maker:
 
     def _make(self, level: Level, before: list[Level]) -> None:
         """Launch a seat from the level before, run the other roles on it, and make an image of its disk."""
-        self._remove(level)
+        self._remove(self._images(DIGEST, level.digest))  # one that failed has the name
         begin = {"molecule_image": self.ensure(before)} if before else {}
         roles = level.roles[len(before[-1].roles) if before else 0 :]
         playbooks = Playbooks(level, [*self.options, "--extra-vars", json.dumps({"molecule_roles": roles, **begin})])
@@ -175,10 +175,11 @@ class Maker:
         made = self.ec2.create_image(InstanceId=instance, Name=f"molecule-{level.digest}", TagSpecifications=about)["ImageId"]
         self.ec2.get_waiter("image_available").wait(ImageIds=[made], WaiterConfig=POLLS)
         self.ssm.put_parameter(Name=level.parameter, Value=made, Type="String", Overwrite=True)
+        self._remove(one for one in self._images(VARIANT, level.variant) if one["ImageId"] != made)
 
-    def _remove(self, level: Level) -> None:
-        """Remove what was made of earlier files, or made in part."""
-        for old in self._images(VARIANT, level.variant):
+    def _remove(self, images: Iterable[dict[str, Any]]) -> None:
+        """Remove images of earlier files, with what names them and what they are made of."""
+        for old in images:
             digest = next(tag["Value"] for tag in old["Tags"] if tag["Key"] == DIGEST)
             self.ssm.delete_parameters(Names=[parameter_of(digest)])
             self.ec2.deregister_image(ImageId=old["ImageId"], DeleteAssociatedSnapshots=True)
