@@ -64,7 +64,8 @@ def _add_scarcity(subparsers: argparse._SubParsersAction) -> None:
 
 def _add_fault(subparsers: argparse._SubParsersAction) -> None:
     fault = subparsers.add_parser("fault", help="let calls fail, wait, lose their reply or be behind; list", epilog=FAULT_HELP)
-    fault.add_argument("action", nargs="?", metavar="ACTION", help="RunInstances, or a pattern: 'ec2:Describe*'; Boot is a host's start")
+    moments = "Boot is a host's start, Freeze its disk's snapshot"
+    fault.add_argument("action", nargs="?", metavar="ACTION", help=f"RunInstances, or a pattern: 'ec2:Describe*'; {moments}")
     fault.add_argument("code", nargs="?", default="", metavar="CODE", help="the error; `Denied` and `Throttled` are each service's own")
     fault.add_argument("--status", type=int, default=0, help="HTTP status (default: EC2's)")
     fault.add_argument("--message", default="", help="(default: EC2's)")

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from rehearsal import firewall, hosts, privilege
+from rehearsal import disks, firewall, hosts, privilege
 from rehearsal.network import Network
 
 PROGRAMS = ("podman", "crun", "nft", "ip", "nsenter", "setpriv", "unshare", "dpkg-deb", "tcc", "gpg", "gpg-agent", "gpgconf")
@@ -36,7 +36,7 @@ class Check:
 
 def checks(net: Network) -> list[Check]:
     """Return all checks, the most basic first; nothing is changed, and root sees more (the firewall of others)."""
-    return [_engine(), _cgroups(), _inotify(), _disk(), _addresses(net), _resolver(), _forwarding(net)]
+    return [_engine(), _cgroups(), _inotify(), _disk(), _overlay(), _addresses(net), _resolver(), _forwarding(net)]
 
 
 def _engine() -> Check:
@@ -66,6 +66,15 @@ def _disk() -> Check:
     free = shutil.disk_usage(STORAGE).free / 2**30
     detail = f"{free:.0f} GiB free for containers under {STORAGE}; {DISK_GIB} wanted"
     return Check("disk", free >= DISK_GIB, detail, "sudo podman image prune")
+
+
+def _overlay() -> Check:
+    """A host's disk is an overlay mount, which some file systems cannot hold: one that is an overlay itself, as in a container, or NFS."""
+    if os.geteuid() != 0:
+        return Check("overlay", True, "not tried: only root can mount (sudo, or `up`)")
+    problem = disks.works()
+    detail = f"disks of hosts {'cannot' if problem else 'can'} be mounted in {disks.FOLDER}" + (problem and f": {problem}")
+    return Check("overlay", not problem, detail, f"mount an ext4, XFS or Btrfs file system on {disks.FOLDER}")
 
 
 def _addresses(net: Network) -> Check:

@@ -18,7 +18,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rehearsal import API_PORT, firewall, image, network, privilege
+from rehearsal import API_PORT, disks, firewall, image, network, privilege
+from rehearsal.disks import DiskError, Disks
 from rehearsal.firewall import Rule
 from rehearsal.network import Network, NetworkError
 
@@ -89,6 +90,8 @@ class Hosts:
         """on_exit(instance_id, "reboot" | "poweroff" | "crash") is called, in a thread of its own, for exits nobody asked for here."""
         self._network = net
         self._image = image.tag()  # decided once: a running cloud does not change with the files that it was made of
+        self._opening = threading.Lock()
+        self._opened: Disks | None = None
         self._on_exit = on_exit
         self._hosts: dict[str, _Host] = {}
         self._closed = threading.Event()
@@ -96,13 +99,26 @@ class Hosts:
         self._watcher = threading.Thread(target=self._watch, name="host events", daemon=True)
         self._watcher.start()
 
+    @property
+    def _disks(self) -> Disks:
+        """The cloud's disks. The first use asks podman for the image's layers."""
+        with self._opening:
+            if self._opened is None:
+                self._opened = Disks(_layers(self._image))
+            return self._opened
+
+    def claim(self, instance_id: str, snapshot: str | None) -> None:
+        """Note which disk a host will have, a snapshot's or the seat image's; until it is destroyed that snapshot is kept."""
+        self._disks.claim(instance_id, snapshot)
+
     def create(self, spec: HostSpec, public_ip: str | None, rules: tuple[Rule, ...]) -> None:
-        """Make a host and boot it. Raises HostError, and then nothing of it is left."""
+        """Make a host, whose disk was claimed, and boot it. Raises HostError, and then nothing of it is left."""
         host = self._hosts.setdefault(spec.instance_id, _Host(spec))
         with host.lock:
             try:
                 _write_seed(host)
-                _podman("create", "--pull", "never", *_options(host), self._image, "/sbin/init")
+                root = _checked(self._disks.mount, spec.instance_id)
+                _podman("create", *_options(host), "--rootfs", str(root), "/sbin/init")
                 self._boot(host, public_ip, rules)
             except HostError:
                 self.destroy(spec.instance_id)
@@ -127,16 +143,34 @@ class Hosts:
             self.stop(instance_id)
             self.start(instance_id, public_ip, rules)
 
+    def freeze(self, instance_id: str, snapshot: str) -> None:
+        """Make a snapshot of a stopped host's disk. Raises HostError."""
+        host = self._host(instance_id)
+        with host.lock:
+            host.await_cleanup()
+            _checked(self._disks.freeze, instance_id, snapshot)
+
+    def copy(self, instance_id: str, snapshot: str) -> None:
+        """Make a snapshot of the disk of a host that runs on. Raises HostError."""
+        self._host(instance_id)
+        _checked(self._disks.copy, instance_id, snapshot)
+
+    def delete(self, snapshot: str) -> None:
+        """Delete a snapshot, as soon as no host needs it. Raises HostError."""
+        _checked(self._disks.delete, snapshot)
+
     def destroy(self, instance_id: str) -> None:
         """End a host and forget it; one that does not exist is no error. Raises HostError if something of it cannot be removed."""
         host = self._hosts.get(instance_id)
         if host is None:
+            _checked(self._disks.remove, instance_id)
             return
         with host.lock:
             self._down(host)
             _podman("rm", "--force", "--time", "0", "--ignore", host.name)
             host.await_cleanup()
-            _network(self._network.unwire, instance_id)
+            _checked(self._network.unwire, instance_id)
+            _checked(self._disks.remove, instance_id)
             shutil.rmtree(host.folder, ignore_errors=True)
             self._hosts.pop(instance_id, None)
 
@@ -195,7 +229,7 @@ class Hosts:
             host.monitor = os.pidfd_open(int((host.folder / "monitor").read_text()))
         except ProcessLookupError:
             raise HostError(f"{host.name} ended before its first process") from None
-        _network(self._network.wire, host.pid, host.spec.instance_id, host.spec.private_ip)
+        _checked(self._network.wire, host.pid, host.spec.instance_id, host.spec.private_ip)
         _release_mounts(host.pid)
 
     def _open(self, host: _Host, public_ip: str | None, rules: tuple[Rule, ...]) -> None:
@@ -205,18 +239,18 @@ class Hosts:
             text = firewall.host_table(self._network.cidr, api, host.spec.private_ip, public_ip, rules)
         except ValueError as error:
             raise HostError(str(error)) from error
-        _network(network.inside, host.pid, ["nft", "-f", "-"], text)
+        _checked(network.inside, host.pid, ["nft", "-f", "-"], text)
         if host.public_ip not in (None, public_ip):
-            _network(self._network.unroute, host.public_ip)
+            _checked(self._network.unroute, host.public_ip)
         if public_ip:
-            _network(self._network.route, public_ip, host.spec.private_ip)
+            _checked(self._network.route, public_ip, host.spec.private_ip)
         host.public_ip = public_ip
 
     def _down(self, host: _Host) -> None:
         """Note that a host is not up any more and take its public address out of the routes."""
         host.up = False
         if host.public_ip:
-            _network(self._network.unroute, host.public_ip)
+            _checked(self._network.unroute, host.public_ip)
         host.public_ip = None
 
     def _watch(self) -> None:
@@ -258,10 +292,23 @@ def sweep() -> list[str]:
     if names:
         _podman("rm", "--force", "--time", "0", "--ignore", *names)
     removed = [f"host {name}" for name in names] + [f"process {pid}" for pid in _end_lost()]
-    removed += [f"link {link}" for link in _network(network.remove_links)]
-    removed += [f"route {route}" for route in _network(network.remove_routes)]
+    removed += [f"link {link}" for link in _checked(network.remove_links)]
+    removed += [f"route {route}" for route in _checked(network.remove_routes)]
+    removed += [f"mount {mount}" for mount in _checked(disks.sweep)]
     shutil.rmtree(FOLDER, ignore_errors=True)
     return removed
+
+
+def _layers(tag: str) -> list[Path]:
+    """Return the folders of the seat image's layers, the topmost first.
+
+    A container that never starts tells them, and keeps the image from being removed as long as hosts lie on it.
+    """
+    name = "rehearsal-image"
+    _podman("create", "--pull", "never", "--name", name, "--replace", "--label", LABEL, tag, "/bin/true")
+    data = json.loads(_podman("inspect", "--format", "{{json .GraphDriver.Data}}", name)) or {}
+    # Only the overlay driver of podman's has layers; others have, or make, one folder.
+    return [Path(path) for path in (data.get("LowerDir") or _podman("mount", name).strip()).split(":")]
 
 
 def _end_lost() -> list[int]:
@@ -339,11 +386,11 @@ def _release_mounts(pid: int) -> None:
     subprocess.run(["nsenter", "--target", str(pid), "--mount", "--pid", "umount", *paths], capture_output=True, timeout=10)
 
 
-def _network(function: Callable, *arguments: object) -> object:
-    """Call a function of the network and raise its error as a HostError."""
+def _checked(function: Callable, *arguments: object) -> object:
+    """Call a function of the network or the disks and raise its error as a HostError."""
     try:
         return function(*arguments)
-    except (NetworkError, subprocess.TimeoutExpired) as error:
+    except (DiskError, NetworkError, OSError, subprocess.TimeoutExpired) as error:
         raise HostError(str(error)) from error
 
 

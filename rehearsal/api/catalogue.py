@@ -10,6 +10,8 @@ from moto.core.utils import utcnow
 from moto.ec2.models import amis
 from moto.ssm import models as ssm
 
+from . import images
+
 CANONICAL, DEBIAN, AMAZON = "099720109477", "136693071363", "898082745236"
 UBUNTU_PATH = "/aws/service/canonical/ubuntu/server/{}/stable/current/amd64/hvm/{}/ami-id"
 DEBIAN_PATH = "/aws/service/debian/release/{}/latest/amd64"
@@ -65,7 +67,7 @@ IMAGES = (
 def install() -> None:
     """Replace moto's images (of 2017, and hundreds nobody here asks for) and add the public parameters, in every region."""
     amis.AmiBackend._load_amis = _load_images
-    amis.Ami.block_device_mappings = property(_root_mapping)
+    amis.Ami.block_device_mappings = property(images.mappings_of)
     original = ssm.ParameterDict.__init__
 
     def with_public_parameters(self: Any, account_id: str, region_name: str) -> None:
@@ -100,14 +102,3 @@ def _load_images(backend: Any) -> None:
         made.ebs_snapshot.volume.size = image.root_gib
         backend.amis[image.id] = made
 
-
-def _root_mapping(image: Any) -> list[dict[str, Any]]:
-    """Report the root snapshot's own size and EC2's default of deleting with the instance; moto says 15 GiB and keep for all."""
-    ebs = {
-        "SnapshotId": image.ebs_snapshot.id,
-        "VolumeSize": image.ebs_snapshot.volume.size,
-        "VolumeType": "gp3",
-        "DeleteOnTermination": True,
-        "Encrypted": False,
-    }
-    return [{"DeviceName": image.root_device_name, "Ebs": ebs}]

@@ -9,12 +9,15 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rehearsal.hosts import HostError, HostSpec
 
-from .faults import BOOT
+from .errors import Call
+from .faults import BOOT, FREEZE
 from .groups import rules_of
+from .images import disk_of
 from .instances import BY_GUEST, failure
 from .limits import Limits
 
@@ -31,8 +34,8 @@ SETTLE_SECONDS_A_HOST = 1.5
 SETTLE_SECONDS_AT_MOST = 50.0  # an SDK gives up reading after 60
 
 
-class BootFault(HostError):
-    """A host that a fault keeps from booting; the code is the instance's StateReason, as Server.InternalError."""
+class MomentFault(HostError):
+    """A host that a fault keeps from booting or from being frozen; the code is the StateReason, as Server.InternalError."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message or "a fault of this rehearsal")
@@ -59,11 +62,13 @@ class Cloud:
         self.hosts: Hosts
         self._guests: dict[str, Guest] = {}
         self._slots = threading.Semaphore(at_once)
+        self._cleaner = ThreadPoolExecutor(1)
         self._call = threading.local()
 
     # --- what moto asks for, under the lock ---------------------------------------------------------------------
     def launch(self, instance: HostedInstance) -> None:
         self._guests[instance.id] = guest = Guest(instance)
+        self.hosts.claim(instance.id, disk_of(instance.ec2_backend.amis[instance.image_id]))
         self._submit(guest, self._create)
 
     def start(self, instance: HostedInstance) -> None:
@@ -77,6 +82,16 @@ class Cloud:
 
     def terminate(self, instance: HostedInstance) -> None:
         self._submit(self._guests[instance.id], self._destroy)
+
+    def freeze(self, instance: HostedInstance, snapshot: str, live: bool, done: Callable[[Exception | None], None]) -> None:
+        """Make a snapshot of an instance's disk, live or between a stop and a boot; `done` is told, under the lock, what went wrong."""
+        running = instance.state == "running"
+        self._submit(self._guests[instance.id], partial(self._freeze, snapshot, running and live, running and not live, done))
+
+    def forget(self, snapshot: str) -> None:
+        """Delete a snapshot's disk once no host needs it."""
+        jobs: list[Future] = getattr(self._call, "jobs", [])
+        jobs.append(self._cleaner.submit(self._delete, snapshot))
 
     def answered(self, instance_id: str) -> bool:
         """Tell whether sshd has answered since the last start."""
@@ -138,24 +153,26 @@ class Cloud:
             guest.jobs.shutdown(wait=False, cancel_futures=True)
         for guest in guests:
             guest.jobs.shutdown(wait=True)
+        self._cleaner.shutdown(wait=True, cancel_futures=True)
 
     # --- jobs, each in its host's own thread ---------------------------------------------------------------------
     def _create(self, guest: Guest) -> None:
         guest.booted_at = time.monotonic()
         try:
-            self._boot_as_told()
+            self._as_told(BOOT)
             self.hosts.create(_spec(guest.instance), *self._claim(guest))
         except Exception as problem:
             self._fail(problem, guest)
             with self.lock:
                 guest.instance.gone(failure(problem))
+            self.hosts.destroy(guest.instance.id)
         else:
             self._now_running(guest)
 
     def _start(self, guest: Guest) -> None:
         guest.answered = False
         try:
-            self._boot_as_told()
+            self._as_told(BOOT)
             self.hosts.start(guest.instance.id, *self._claim(guest))
         except Exception as problem:
             self._fail(problem, guest)
@@ -190,11 +207,34 @@ class Cloud:
         if guest.instance.state == "running":
             self.hosts.set_rules(guest.instance.id, *self._claim(guest))
 
-    def _boot_as_told(self) -> None:
-        """Wait or fail as a fault says. Raises BootFault."""
-        fault = self.limits.faults.take(BOOT)
+    def _freeze(self, snapshot: str, live: bool, between: bool, done: Callable[[Exception | None], None], guest: Guest) -> None:
+        try:
+            self._as_told(FREEZE)
+            if between:
+                guest.answered = False
+                self.hosts.stop(guest.instance.id)
+            (self.hosts.copy if live else self.hosts.freeze)(guest.instance.id, snapshot)
+        except Exception as problem:
+            self._fail(problem, guest)
+            with self.lock:
+                done(problem)
+        else:
+            with self.lock:
+                done(None)
+        if between:
+            self._start(guest)
+
+    def _delete(self, snapshot: str) -> None:
+        try:
+            self.hosts.delete(snapshot)
+        except HostError as problem:
+            log.error("%s: %s", snapshot, problem)
+
+    def _as_told(self, moment: Call) -> None:
+        """Wait or fail as a fault says. Raises MomentFault."""
+        fault = self.limits.faults.take(moment)
         if fault and fault.code:
-            raise BootFault(fault.code, fault.message)
+            raise MomentFault(fault.code, fault.message)
 
     # --- helpers ----------------------------------------------------------------------------------------------------
     def _submit(self, guest: Guest, job: Callable[[Guest], None]) -> None:

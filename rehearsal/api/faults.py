@@ -16,7 +16,8 @@ from rehearsal import ACCOUNT
 
 from .errors import Answer, Call, answer
 
-BOOT = Call("rehearsal", "Boot", "")  # no call: the moment in which an instance's host starts
+# No calls: the moments in which an instance's host starts, and in which its disk is made a snapshot.
+BOOT, FREEZE = (Call("rehearsal", name, "") for name in ("Boot", "Freeze"))
 CALLER = f"arn:aws:sts::{ACCOUNT}:user/moto"  # what moto's GetCallerIdentity says
 DENIED = f"User: {CALLER} is not authorized to perform: {{name}} because no identity-based policy allows the {{name}} action"
 VERIFYING = (
@@ -63,7 +64,8 @@ class Fault:
     """One fault.
 
     Attributes:
-        action: pattern of the shell, `RunInstances` or `ec2:Describe*`; `Boot` is the start of an instance's host.
+        action: pattern of the shell, `RunInstances` or `ec2:Describe*`; `Boot` is the start of an instance's host, `Freeze` the
+            moment in which its disk is made a snapshot.
         code: the error to answer instead of carrying the call out; empty for none. `Denied` and `Throttled` are each service's own.
         status, message: of that error; EC2's where they are not said.
         count: calls that it still meets; None until it is cleared.
@@ -87,8 +89,8 @@ class Fault:
     id: int = field(default_factory=itertools.count(1).__next__)
 
     def meets(self, call: Call) -> bool:
-        if call is BOOT or self.action == BOOT.action:
-            return call is BOOT and self.action == BOOT.action
+        if call in (BOOT, FREEZE) or self.action in (BOOT.action, FREEZE.action):
+            return call in (BOOT, FREEZE) and self.action == call.action
         return fnmatchcase(call.name if ":" in self.action else call.action, self.action)
 
     def error(self, call: Call) -> Answer | None:

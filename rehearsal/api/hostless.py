@@ -23,7 +23,7 @@ class NoHosts:
     def create(self, *_: Any) -> None:
         pass
 
-    start = stop = reboot = destroy = set_rules = create
+    claim = start = stop = reboot = destroy = set_rules = freeze = copy = delete = create
 
     def reachable(self, instance_id: str) -> bool:
         return True

@@ -15,7 +15,7 @@ from moto.ec2.responses.instances import InstanceResponse
 
 from rehearsal import REGION
 
-from . import volumes
+from . import images, volumes
 from .capacity import check_zone, zones_of
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def prepare(backend: Any, image_id: str | None, kwargs: dict[str, Any]) -> tuple
     if backend.region_name != REGION:
         # One bridge holds one default VPC; every region's has the same addresses.
         raise EC2ClientError("UnsupportedOperation", f"The rehearsal has hosts in {REGION} only, not in {backend.region_name}.")
-    image = backend.describe_images(ami_ids=[image_id])[0]
+    image = images.launchable(backend, image_id)
     requested = kwargs.get("block_device_mappings") or template.get("BlockDeviceMappings") or _of_launch_config(kwargs)
     kwargs["block_device_mappings"] = volumes.mappings(image, requested)
     return instance_type, _zone(backend, kwargs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from . import catalogue, fleet, gaps, instances, launch, protection, reads, service_quotas, volumes
+from . import catalogue, fleet, gaps, images, instances, launch, protection, reads, service_quotas, volumes
 from .app import Application
 from .auth import Gatekeeper, valid_regions
 from .cloud import Cloud
@@ -25,6 +25,7 @@ def build(cloud: Cloud, cidr: str, access_key: str, secret_key: str) -> Applicat
     volumes.install()
     instances.install(cloud)
     launch.install(cloud)
+    images.install(cloud)
     fleet.install()
     protection.install()
     reads.install()

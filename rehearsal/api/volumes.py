@@ -18,7 +18,7 @@ GP3_THROUGHPUT = 125  # MiB/s, the default of gp3
 
 
 def mappings(image: Any, requested: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Complete a request's block devices with the image's root device.
+    """Complete a request's block devices with those of the image.
 
     Args:
         image: moto's image.
@@ -27,8 +27,9 @@ def mappings(image: Any, requested: list[dict[str, Any]]) -> list[dict[str, Any]
     Raises:
         EC2ClientError: a root volume smaller than its snapshot; MissingParameter for another volume without size and snapshot.
     """
-    named = {mapping["DeviceName"]: mapping for mapping in requested}
-    root = named.pop(image.root_device_name, {"DeviceName": image.root_device_name, "Ebs": {}})
+    named = {mapping["DeviceName"]: mapping for mapping in [*image.block_device_mappings, *requested]}
+    root = next((one for one in requested if one["DeviceName"] == image.root_device_name), {"DeviceName": image.root_device_name})
+    named.pop(image.root_device_name)
     return [_root(image, root), *(_other(mapping) for mapping in named.values())]
 
 

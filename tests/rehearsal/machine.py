@@ -51,6 +51,8 @@ def traces() -> dict[str, object]:
         "processes": sorted(
             line.split(None, 1)[1] for line in processes if re.search(r"rehearsal\.server|conmon|podman events|/sbin/init", line)
         ),
+        "disk mounts": [line for line in Path("/proc/mounts").read_text().splitlines() if " /var/lib/rehearsal/" in line],
+        "disks": Path("/var/lib/rehearsal").exists() and output("ls", "/var/lib/rehearsal"),
         "state": Path("/run/rehearsal").exists(),
     }
 

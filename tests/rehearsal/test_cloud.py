@@ -3,6 +3,7 @@
 import re
 import subprocess
 import time
+import uuid
 from collections.abc import Iterator
 
 import pytest
@@ -188,6 +189,122 @@ def test_power_off_from_inside(organiser, behaviour, state):
     organiser.ssh(seat, "sudo systemctl poweroff")
     organiser.wait(f"instance_{state}", [seat])
     assert organiser.see(seat)["StateReason"]["Code"] == "Client.InstanceInitiatedShutdown"
+
+
+# --- images of instances -----------------------------------------------------------------------------------------------
+IDENTITY = "cloud-init status --wait >/dev/null; hostname; cat /etc/ssh/ssh_host_ed25519_key.pub; cat /var/lib/cloud/data/instance-id"
+NOTE = "cat /opt/note"
+
+
+def note(organiser, instance_id: str, text: str) -> None:
+    """Leave a text on a disk."""
+    organiser.says(instance_id, f"echo {text} | sudo tee /opt/note")
+
+
+def image_of(organiser, instance_id: str, **extra) -> str:
+    """Make an image of an instance and wait for it."""
+    made = organiser.ec2.create_image(InstanceId=instance_id, Name=f"{organiser.name}-{uuid.uuid4().hex[:8]}", **extra)["ImageId"]
+    organiser.ec2.get_waiter("image_available").wait(ImageIds=[made], WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+    return made
+
+
+def forget(organiser, image_id: str) -> str:
+    """Deregister an image, delete its snapshot, and return the name of the folder that was its disk."""
+    snapshot = organiser.ec2.describe_images(ImageIds=[image_id])["Images"][0]["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"]
+    organiser.ec2.deregister_image(ImageId=image_id)
+    organiser.ec2.delete_snapshot(SnapshotId=snapshot)
+    return snapshot
+
+
+def on_disk() -> str:
+    return output("ls", "/var/lib/rehearsal")
+
+
+@pytest.fixture(scope="module")
+def source(organiser) -> str:
+    """An instance whose disk is told apart from the seat image by a note and by a file that is missing. The last test ends it."""
+    (instance_id,) = organiser.launch()
+    organiser.says(instance_id, "cloud-init status --wait; sudo rm /etc/issue")
+    return instance_id
+
+
+def test_an_image_boots_as_another_machine_with_the_disk_of_its_instance(organiser, source):
+    note(organiser, source, "first")
+    before, address = organiser.says(source, BOOT_ID), organiser.see(source)["PublicIpAddress"]
+    image = image_of(organiser, source)
+    organiser.boots_again(source, before)
+    assert organiser.see(source)["PublicIpAddress"] == address
+    clones = organiser.launch(2, ImageId=image)
+    seats = [source, *clones]
+    identities = [organiser.says(seat, IDENTITY).splitlines() for seat in seats]
+    assert [len(set(kind)) for kind in zip(*identities, strict=True)] == [3, 3, 3]
+    assert [identity[2] for identity in identities] == seats
+    # As on EC2, whoever makes an image without cleaning it carries the machine id on.
+    assert len({organiser.says(seat, "cat /etc/machine-id") for seat in seats}) == 1
+    for seat in seats:
+        assert organiser.says(seat, f"test ! -e /etc/issue && {NOTE}") == "first"
+    for seat in seats:
+        note(organiser, seat, f"of-{seat}")
+    for restart in ("reboot", "stop"):
+        again(organiser, restart, seats)
+        assert [organiser.says(seat, NOTE) for seat in seats] == [f"of-{seat}" for seat in seats]
+    (latest,) = organiser.launch(ImageId=image)
+    assert organiser.says(latest, NOTE) == "first"
+    forget(organiser, image)
+
+
+def again(organiser, how: str, seats: list[str]) -> None:
+    """Reboot instances, or stop and start them."""
+    if how == "reboot":
+        organiser.ec2.reboot_instances(InstanceIds=seats)
+    else:
+        organiser.ec2.stop_instances(InstanceIds=seats)
+        organiser.wait("instance_stopped", seats)
+        organiser.ec2.start_instances(InstanceIds=seats)
+    organiser.wait("instance_status_ok", seats)
+
+
+def test_images_of_images_and_of_a_stopped_instance(organiser, source):
+    note(organiser, source, "first")
+    images, seats = [], [source]
+    for generation in ("second", "third"):
+        organiser.ec2.stop_instances(InstanceIds=seats[-1:])
+        organiser.wait("instance_stopped", seats[-1:])
+        images.append(image_of(organiser, seats[-1]))
+        assert organiser.see(seats[-1])["State"]["Name"] == "stopped"
+        seats += organiser.launch(ImageId=images[-1])
+        assert organiser.says(seats[-1], f"test ! -e /etc/issue && {NOTE}") == {"second": "first", "third": "second"}[generation]
+        note(organiser, seats[-1], generation)
+    organiser.ec2.start_instances(InstanceIds=[source])
+    organiser.wait("instance_status_ok", [source])
+    assert [organiser.says(seat, NOTE) for seat in (source, seats[-1])] == ["first", "third"]
+    assert {forget(organiser, image) for image in images} <= set(on_disk().split())
+
+
+def test_an_image_without_a_reboot_is_the_disk_as_it_was_then(organiser, source):
+    note(organiser, source, "now")
+    before = organiser.says(source, BOOT_ID)
+    image = image_of(organiser, source, NoReboot=True)
+    note(organiser, source, "later")
+    assert organiser.says(source, BOOT_ID) == before
+    (clone,) = organiser.launch(ImageId=image)
+    assert (organiser.says(clone, NOTE), organiser.says(source, NOTE)) == ("now", "later")
+    forget(organiser, image)
+
+
+def test_a_clone_outlives_its_source_its_image_and_its_snapshot(organiser, source):
+    note(organiser, source, "first")
+    image = image_of(organiser, source)
+    (clone,) = organiser.launch(ImageId=image)
+    organiser.ec2.terminate_instances(InstanceIds=[source])
+    organiser.wait("instance_terminated", [source])
+    snapshot = forget(organiser, image)
+    assert snapshot in on_disk()
+    again(organiser, "stop", [clone])
+    assert organiser.says(clone, NOTE) == "first"
+    organiser.ec2.terminate_instances(InstanceIds=[clone])
+    organiser.wait("instance_terminated", [clone])
+    assert not {snapshot, clone, source} & set(on_disk().split())
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from rehearsal import API_PORT, image, privilege
+from rehearsal import API_PORT, disks, image, privilege
 from rehearsal.firewall import ORGANISER, STRANGER
 from rehearsal.hosts import Hosts, HostSpec, Rule, sweep
 from rehearsal.network import Network
@@ -41,7 +41,10 @@ def traces() -> dict[str, str]:
         "rules": output("nft", "list", "tables"),
         "forwarding": Path("/proc/sys/net/ipv4/ip_forward").read_text(),
         "containers": output("podman", "ps", "--all", "--quiet", "--filter", f"label={image.LABEL}"),
-        "mounts": "\n".join(line for line in Path("/proc/mounts").read_text().splitlines() if "overlay-containers" in line),
+        "mounts": "\n".join(
+            line for line in Path("/proc/mounts").read_text().splitlines() if "overlay-containers" in line or f" {disks.FOLDER}/" in line
+        ),
+        "disks": sorted(path.name for path in disks.FOLDER.glob("*")),
     }
 
 
@@ -71,6 +74,7 @@ class Cloud:
     def create(self, instance_id: str) -> None:
         name = "ip-" + PRIVATE[instance_id].replace(".", "-")
         key, script = self.key.with_suffix(".pub").read_text(), b"#!/bin/sh\necho once >> /root/user-data\n"
+        self.hosts.claim(instance_id, None)
         self.hosts.create(HostSpec(instance_id, PRIVATE[instance_id], name, key, script), PUBLIC[instance_id], ADMIN)
 
     def close(self) -> None:

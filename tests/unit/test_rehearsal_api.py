@@ -36,6 +36,21 @@ class PretendedHosts:
         self.answer = True
         self.gate = threading.Event()
         self.gate.set()
+        self.disks: list[tuple] = []
+
+    def claim(self, instance_id, snapshot):
+        self.disks.append(("claim", instance_id, snapshot))
+
+    def freeze(self, instance_id, snapshot):
+        assert instance_id not in self.told, "the disk of a host that runs"
+        self.disks.append(("freeze", instance_id, snapshot))
+
+    def copy(self, instance_id, snapshot):
+        assert instance_id in self.told
+        self.disks.append(("copy", instance_id, snapshot))
+
+    def delete(self, snapshot):
+        self.disks.append(("delete", snapshot))
 
     def create(self, spec, public_ip, rules):
         self.specs[spec.instance_id] = spec
@@ -340,6 +355,28 @@ def test_a_stopped_host_that_cannot_start_is_stopped_again(account):
     account.hosts.broken = True
     account.client("ec2").start_instances(InstanceIds=[instance_id])
     assert (account.state(instance_id), account.see(instance_id)["StateReason"]["Code"]) == ("stopped", "Server.InternalError")
+
+
+@pytest.mark.parametrize(("extra", "how"), [({}, "freeze"), ({"NoReboot": True}, "copy")])
+def test_an_image_is_a_hosts_disk_and_a_launch_of_it_claims_that(account, extra, how):
+    ec2, source = account.client("ec2"), account.launch()
+    before = account.hosts.told[source]
+    image = ec2.create_image(InstanceId=source, Name="seat", **extra)["ImageId"]
+    snapshot = ec2.describe_images(ImageIds=[image])["Images"][0]["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"]
+    clone = account.launch(ImageId=image)
+    assert account.hosts.told[source] == before
+    ec2.deregister_image(ImageId=image)
+    ec2.delete_snapshot(SnapshotId=snapshot)
+    expected = [("claim", source, None), (how, source, snapshot), ("claim", clone, snapshot), ("delete", snapshot)]
+    assert account.hosts.disks == expected
+
+
+def test_a_host_that_does_not_boot_after_its_disk_was_frozen_is_stopped_and_the_image_is_there(account):
+    ec2, source = account.client("ec2"), account.launch()
+    account.hosts.broken = True
+    image = ec2.create_image(InstanceId=source, Name="seat")["ImageId"]
+    assert ec2.describe_images(ImageIds=[image])["Images"][0]["State"] == "available"
+    assert account.see(source)["StateReason"]["Code"] == "Server.InternalError" and account.state(source) == "stopped"
 
 
 def test_stop_and_start_change_the_public_address_and_keep_the_private_one(account):
