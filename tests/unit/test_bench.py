@@ -170,18 +170,57 @@ def test_a_build_brings_its_own_tools_and_nobodys_settings(monkeypatch: pytest.M
     assert environment["PYTHONPATH"] == "/build/collections"
 
 
-def test_an_earlier_build_shares_classes_and_leaves_nothing(tmp_path: Path) -> None:
+def commit(path: str) -> None:
+    """Commit a file of the checkout."""
+    builds.git("add", path)
+    builds.git("commit", "--quiet", "-m", path)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with one commit in place of this one."""
+    root = tmp_path / "checkout"
+    (root / ".venv").mkdir(parents=True)
+    (root / "requirements.txt").write_text("ansible\n")
+    monkeypatch.setattr(builds, "ROOT", root)
+    builds.git("init", "--quiet")
+    builds.git("config", "user.name", "Ada")
+    builds.git("config", "user.email", "ada@example.org")
+    commit("requirements.txt")
+    return root
+
+
+def test_an_earlier_build_shares_classes_and_equal_tools_and_leaves_nothing(
+    checkout: Path, tmp_path: Path
+) -> None:
     with builds.earlier("HEAD", tmp_path) as build:
-        assert (build.root / "site.yml").is_file()
-        assert (build.root / "classes").resolve() == builds.ROOT / "classes"
-        assert str(build.root) in builds.git("worktree", "list")
-    assert not build.root.exists()
-    assert str(build.root) not in builds.git("worktree", "list")
+        assert (build.root / "requirements.txt").is_file()
+        assert (build.root / "classes").resolve() == checkout / "classes"
+        assert (build.root / ".venv").resolve() == checkout / ".venv"
+        (checkout / "classes/kept").touch()
+    assert (checkout / "classes/kept").exists() and not build.root.exists()
+    assert len(builds.git("worktree", "list").splitlines()) == 1
 
 
-def test_a_commit_that_does_not_exist_is_one_sentence(tmp_path: Path) -> None:
+def test_an_earlier_build_with_other_pins_makes_its_own_tools(checkout: Path, tmp_path: Path) -> None:
+    script = checkout / "setup.sh"
+    script.write_text("#!/bin/sh\nmkdir .venv\n")
+    script.chmod(0o755)
+    commit("setup.sh")
+    (checkout / "requirements.txt").write_text("ansible, newer\n")
+    with builds.earlier("HEAD", tmp_path) as build:
+        assert (build.root / ".venv").is_dir() and not (build.root / ".venv").is_symlink()
+
+
+def test_a_commit_that_does_not_exist_is_one_sentence(checkout: Path, tmp_path: Path) -> None:
     with pytest.raises(builds.BenchError, match="no-such-commit"), builds.earlier("no-such-commit", tmp_path):
         pass
+
+
+def test_the_earlier_build_is_the_last_release_if_there_is_one(checkout: Path) -> None:
+    assert builds.default_base() == builds.EARLIER
+    builds.git("tag", "v1.0")
+    assert builds.default_base() == "v1.0"
 
 
 def test_builds_are_measured_in_turn() -> None:
