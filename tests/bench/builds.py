@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 # Where this page of figures is written is not what is measured.
 FIGURES = ROOT / "docs/figures.md"
 EARLIER = "de00a98"
-OWN = ("AWS_", "ANSIBLE_", "MAKE", "MFLAGS", "MOLECULE_", "PYTEST_")
+OWN = ("AWS_", "ANSIBLE_", "CLASSROOM", "MAKE", "MFLAGS", "MOLECULE_", "PYTEST_")
 
 
 class BenchError(Exception):
@@ -29,7 +29,7 @@ class Build:
     commit: str
 
     def environment(self) -> dict[str, str]:
-        """Return the shell's environment with this build's tools first, and without settings of Ansible, AWS or make."""
+        """Return the shell's environment with this build's tools first, and without what would decide for a build."""
         clean = {name: value for name, value in os.environ.items() if not name.startswith(OWN)}
         path = f"{self.root / '.venv/bin'}{os.pathsep}{clean['PATH']}"
         return clean | {

@@ -10,8 +10,8 @@ from tests.bench import classroom, processes
 from tests.bench.builds import BenchError, Build
 from tests.bench.classroom import SEATS, Bench
 
-# Ansible's own settings in place of ansible.cfg's.
-DEFAULTS = {"ANSIBLE_PIPELINING": "false", "ANSIBLE_FORKS": "5"}
+# Ansible's own settings in place of ansible.cfg's, and no payloads of modules that last from run to run.
+DEFAULTS = {"ANSIBLE_PIPELINING": "false", "ANSIBLE_FORKS": "5", "CLASSROOM_PAYLOAD_CACHE": "false"}
 Measure = dict[str, float]
 
 
