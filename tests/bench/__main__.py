@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -100,22 +101,13 @@ def with_seats(names: list[str], runs: int, both: tuple[Build, Build], folder: P
                 for build in both:
                     bench.settled(build, classroom.SEATS[: row.seats])
                 settled = row.seats
-            measure = row.measure
-            report.add(
-                name,
-                paired(
-                    name, 1 if row.once else runs, lambda build, measure=measure: measure(bench, build), both
-                ),
-            )
+            report.add(name, paired(name, 1 if row.once else runs, partial(row.measure, bench), both))
 
 
 def with_make(names: list[str], runs: int, both: tuple[Build, Build], folder: Path, report: Report) -> None:
     """Measure the rows that are targets of make."""
     for name in names:
-        report.add(
-            name,
-            paired(name, runs, lambda build, name=name: rows.make(name, build, folder / f"{name}.log"), both),
-        )
+        report.add(name, paired(name, runs, partial(rows.make, name, folder / f"{name}.log"), both))
 
 
 def bench(options: argparse.Namespace) -> None:

@@ -81,14 +81,16 @@ MAKE_ROWS = {
 }
 
 
-def make(name: str, build: Build, log: Path) -> Measure:
-    """Measure what `make` takes for a row, from a cloud that is down where it needs one."""
+def make(name: str, log: Path, build: Build) -> Measure:
+    """Measure what `make` takes for a row; a cloud is down before and after one that needs it."""
     targets, alone = MAKE_ROWS[name]
-    if alone:
-        classroom.down()
-    done = processes.run(["make", *targets], build.root, build.environment(), log)
-    if alone:
-        classroom.down()
+    try:
+        if alone:
+            classroom.down()
+        done = processes.run(["make", *targets], build.root, build.environment(), log)
+    finally:
+        if alone:
+            classroom.down()
     if done.status:
         raise BenchError(f"make {' '.join(targets)} of {build.commit} failed:\n{done.output[-4000:]}")
     return {"wall": done.wall}
