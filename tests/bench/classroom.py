@@ -47,8 +47,8 @@ def start_cloud() -> dict[str, str]:
 
 
 def modules(output: str) -> set[str]:
-    """Return the modules that a run with -vvv says it used, also those that an action of another name used."""
-    return {Path(path).stem for path in MODULE.findall(output)}
+    """Return the files of the modules that a run with -vvv says it used, also those that an action of another name used."""
+    return set(MODULE.findall(output))
 
 
 class Bench:

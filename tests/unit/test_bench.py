@@ -158,7 +158,7 @@ def test_an_interrupt_ends_the_command(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_modules_are_counted_once_whoever_uses_them() -> None:
     output = "Using module file /a/modules/stat.py\n<s01> EXEC\nUsing module file /a/modules/stat.py\nUsing module file /b/conda_env.py\n"
-    assert classroom.modules(output) == {"stat", "conda_env"}
+    assert classroom.modules(output) == {"/a/modules/stat.py", "/b/conda_env.py"}
 
 
 def test_a_build_brings_its_own_tools_and_nobodys_settings(monkeypatch: pytest.MonkeyPatch) -> None:
