@@ -1,9 +1,8 @@
-"""The two builds: the checkout, and an earlier commit in a worktree that shares the checkout's classes."""
+"""The two builds: the checkout, and an earlier commit in a worktree of its own."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -67,18 +66,15 @@ def earlier(commit: str, folder: Path) -> Iterator[Build]:
     name, root = git("rev-parse", "--short=7", f"{commit}^{{commit}}"), folder / "earlier"
     git("worktree", "add", "--quiet", "--detach", str(root), name)
     try:
-        share(root)
+        equip(root)
         yield Build(root, name)
     finally:
         git("worktree", "remove", "--force", str(root))
 
 
-def share(root: Path) -> None:
-    """Let a working tree use the checkout's classes, for the same seats, and its tools if the pins are the same."""
-    (ROOT / "classes").mkdir(exist_ok=True)
-    (root / "classes").symlink_to(ROOT / "classes")
+def equip(root: Path) -> None:
+    """Give a working tree the checkout's tools if it pins the same, and else its own. Raises BenchError."""
     if (root / "requirements.txt").read_bytes() == (ROOT / "requirements.txt").read_bytes():
         (root / ".venv").symlink_to(ROOT / ".venv")
     elif subprocess.run(["./setup.sh"], cwd=root).returncode:
-        shutil.rmtree(root / ".venv", ignore_errors=True)
         raise BenchError(f"The tools of {root} could not be installed; setup.sh says above why.")

@@ -66,6 +66,8 @@ class Bench:
         roster.write_text("seat,name,email\n" + "".join(f"{seat},Ada,{seat}@example.org\n" for seat in SEATS))
         settings = yaml.safe_load((ROOT / "group_vars/classroom_rehearsal.yml").read_text()) | SETTINGS
         settings["classroom_roster"] = f"{{{{ '{roster}' | relpath(classroom_root) }}}}"
+        # One folder for both builds: keys, authority and known hosts are those of the same seats.
+        settings["classroom_dir"] = str(self.classroom.folder)
         (self.folder / "hosts.yml").write_text("all: {}\n")
         (self.folder / "group_vars").mkdir()
         (self.folder / "group_vars" / f"classroom_{NAME}.yml").write_text(json.dumps(settings))

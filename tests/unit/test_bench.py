@@ -191,15 +191,11 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
-def test_an_earlier_build_shares_classes_and_equal_tools_and_leaves_nothing(
-    checkout: Path, tmp_path: Path
-) -> None:
+def test_an_earlier_build_shares_equal_tools_and_leaves_nothing(checkout: Path, tmp_path: Path) -> None:
     with builds.earlier("HEAD", tmp_path) as build:
         assert (build.root / "requirements.txt").is_file()
-        assert (build.root / "classes").resolve() == checkout / "classes"
         assert (build.root / ".venv").resolve() == checkout / ".venv"
-        (checkout / "classes/kept").touch()
-    assert (checkout / "classes/kept").exists() and not build.root.exists()
+    assert (checkout / ".venv").is_dir() and not build.root.exists()
     assert len(builds.git("worktree", "list").splitlines()) == 1
 
 
