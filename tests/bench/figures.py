@@ -95,7 +95,8 @@ def aim(figure: Figure, ratio: float, today: float) -> str:
         return ""
     unit = f" {figure.unit}" if figure.absolute and figure.unit else ""
     over = (today if figure.absolute else ratio) - figure.aim
-    missed = f", missed by {over:.3g}{unit}" if over > 0 else ""
+    digits = ".3g" if figure.absolute else ".2f"
+    missed = f", missed by {over:{digits}}{unit}" if over > 0 else ""
     return f"≤ {figure.aim:g}{unit}{missed}"
 
 
