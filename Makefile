@@ -1,4 +1,4 @@
-# make setup · lock · rehearsal · test · test-all · lint · unit · molecule · story · browser · clean
+# make setup · lock · rehearsal · test · test-all · lint · unit · molecule · story · browser · bench · clean
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
@@ -17,7 +17,7 @@ SKIP = nvidia_driver-debian nvidia_driver-branches nvidia_driver-gpus cuda-nvcc 
 # Unit tests that test-all adds: fifty environments, 500 seats, whole playbooks under every fault, what another test says, too.
 UNIT = -m "not slow"
 
-.PHONY: setup lock rehearsal test test-all lint unit molecule cloud story browser clean
+.PHONY: setup lock rehearsal test test-all lint unit molecule cloud story browser bench clean
 
 # Lint and unit run side by side, for each leaves a core idle for a while; all else has the machine to itself.
 ifneq ($(filter-out lint unit,$(or $(MAKECMDGOALS),setup)),)
@@ -68,6 +68,12 @@ story: setup  ## The main job: launch, repair, stop, start, refuse, tear down
 browser: setup  ## A student in a real browser, on the class that `make rehearsal` leaves; `make story` does it by itself
 	@$(ENTER)
 	pytest -q --tb=short tests/browser $(PYTEST)  # a longer trace shows the password
+
+BASE =
+RUNS = 3
+ROWS =
+bench: setup  ## Today's build beside BASE's (the last release), RUNS times in turn, as ratios into docs/figures.md; ROWS="noop1 repair"
+	@python -m tests.bench --base "$(BASE)" --runs "$(RUNS)" --rows $(ROWS)
 
 test: PYTEST = -m "not slow"
 test-all: UNIT =
