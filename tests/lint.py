@@ -56,6 +56,15 @@ def changes() -> dict[str, bool] | None:
     return {path: (ROOT / path).exists() for path in listed}
 
 
+def yaml_files() -> list[str]:
+    """Return the YAML files of the project, those that git does not know yet as well; without git, all that lie here."""
+    try:
+        found = git("ls-files", "--cached", "--others", "--exclude-standard", "*.yml")
+    except (OSError, subprocess.CalledProcessError):
+        found = [str(path.relative_to(ROOT)) for path in ROOT.rglob("*.yml")]
+    return [path for path in found if (ROOT / path).exists() and not path.startswith((".venv/", "classes/"))]
+
+
 def scope(changed: dict[str, bool] | None, texts: dict[str, str]) -> set[str] | None:
     """Return what of Ansible's to lint, roles as their folders; None means everything. texts: the YAML files that there are.
 
@@ -88,8 +97,7 @@ def mentioned(path: str) -> str:
 def syntax() -> int:
     """Have ansible-playbook parse every playbook and every role at once; return its exit status."""
     linter.initialize_options(["--offline", "-q"])  # which files are playbooks is said in .ansible-lint, too
-    found = [path for path in git("ls-files", "--cached", "--others", "--exclude-standard", "*.yml") if (ROOT / path).exists()]
-    playbooks = [path for path in found if Lintable(path).kind == "playbook"]
+    playbooks = [path for path in yaml_files() if Lintable(path).kind == "playbook"]
     tasks = [{"ansible.builtin.import_role": {"name": str(path)}} for path in sorted((ROOT / "roles").iterdir())]
     with tempfile.NamedTemporaryFile("w", suffix=".yml") as file:
         json.dump([{"hosts": "localhost", "tasks": [task]} for task in tasks], file)
@@ -125,7 +133,7 @@ def main(arguments: list[str]) -> int:
     """Return the number of linters that found something: all of them are run."""
     os.chdir(ROOT)
     everything = "--all" in arguments or bool(os.environ.get("CI"))
-    texts = {path: (ROOT / path).read_text() for path in git("ls-files", "*.yml") if (ROOT / path).exists()}
+    texts = {path: (ROOT / path).read_text(encoding="utf-8") for path in yaml_files()}
     wanted = None if everything else scope(changes(), texts)
     cheap = ["ruff", "check", "--quiet", "."], ["yamllint", "--strict", "."]
     found = [subprocess.run(command, check=False).returncode for command in cheap]
