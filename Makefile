@@ -38,14 +38,11 @@ rehearsal: setup  ## A class of two, end to end, on a local cloud
 	ansible-playbook site.yml
 	cat rehearsal/NEXT.txt
 
-lint: setup  ## Style of YAML, Ansible and Python
-	@yamllint --strict .
-	ruff check --quiet .
-	ansible-lint --offline -q
-	echo "lint: clean"
+lint: setup  ## Style of YAML, Ansible and Python: of what changed since main; of everything in CI and with ALL=1
+	@python tests/lint.py $(if $(ALL),--all)
 
 unit: setup  ## Pure functions, and the roles' contracts
-	@pytest -q -n auto --dist worksteal $(UNIT)
+	@pytest -q -n $$(python -c 'import os; print(os.cpu_count() * 3 // 2)') --dist worksteal $(UNIT)  # each waits for daemons at times
 
 molecule: setup  ## Every role on hosts of the rehearsal's cloud, two scenarios at a time: each is a class of its own
 	@mkdir -p test-results

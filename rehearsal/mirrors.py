@@ -17,6 +17,7 @@ import tarfile
 import tempfile
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -44,17 +45,22 @@ class MirrorError(Exception):
 def prepare(out: Path = CACHE, course: Path = COURSE) -> Path:
     """Bring the content under `out` up to date and return `out`. Quick when nothing changed; a killed run leaves the old content.
 
+    Its parts know nothing of each other and mostly wait for downloads and other programs, so they are made side by side.
     Raises MirrorError, channel.ChannelError, apt.AptError.
     """
     out.mkdir(parents=True, exist_ok=True)
-    with locked(out / ".lock"):
-        prepare_data(out / "files")
-        prepare_channel(out / "conda")
-        prepare_apt(out / "apt", out / "apt-keys")
-        prepare_course(out / "git/hello-course.git", course)
-        prepare_course(out / "git/tf1-course.git", TF1_COURSE)
-        prepare_course(out / "git/plain-course.git", PLAIN_COURSE)
-        prepare_vim_plugins(out)
+    with locked(out / ".lock"), ThreadPoolExecutor() as pool:
+        jobs = [
+            pool.submit(prepare_channel, out / "conda"),
+            pool.submit(prepare_vim_plugins, out),
+            pool.submit(prepare_apt, out / "apt", out / "apt-keys"),
+            pool.submit(prepare_data, out / "files"),
+            pool.submit(prepare_course, out / "git/hello-course.git", course),
+            pool.submit(prepare_course, out / "git/tf1-course.git", TF1_COURSE),
+            pool.submit(prepare_course, out / "git/plain-course.git", PLAIN_COURSE),
+        ]
+    for job in jobs:
+        job.result()
     return out
 
 

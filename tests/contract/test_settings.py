@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,12 +22,31 @@ def inventory(environment: dict[str, str]) -> tuple[dict, str]:
     return json.loads(done.stdout), done.stderr
 
 
-def evaluated(environment: dict[str, str], host: str, expression: str) -> object:
-    """Return the value of an expression on a host; the host itself is not touched."""
-    command = ["ansible", host, "-m", "ansible.builtin.debug", "-a", f"msg={{{{ {expression} }}}}"]
-    as_json = environment | {"ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
-    done = subprocess.run(command, cwd=ROOT, env=as_json, capture_output=True, text=True, timeout=60, check=True)
-    return json.loads(done.stdout.partition("=>")[2])["msg"]
+SETTINGS = "[classroom_name, classroom_account, classroom_timezone, classroom_disk_gib, classroom_region]"
+# What the tests ask of each host, in one run a host.
+ASKED = {
+    "localhost": {"settings": SETTINGS, "user_data": "ec2_seats_user_data", "ends": "autostop_ends"},
+    "s01": {
+        "settings": SETTINGS,
+        "ends": "[autostop_ends, autostop_zone]",
+        "reached": "[ansible_user, ansible_ssh_private_key_file, ansible_ssh_common_args, ec2_instance_id, classroom_dir]",
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def evaluated(environment: dict[str, str]) -> Callable[[str, str], object]:
+    """Tells the value of an expression on a host; the host itself is not touched."""
+
+    @cache
+    def values(host: str) -> dict[str, object]:
+        text = ", ".join(f"'{name}': {expression}" for name, expression in ASKED[host].items())
+        command = ["ansible", host, "-m", "ansible.builtin.debug", "-a", json.dumps({"msg": f"{{{{ {{{text}}} }}}}"})]
+        as_json = environment | {"ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
+        done = subprocess.run(command, cwd=ROOT, env=as_json, capture_output=True, text=True, timeout=60, check=True)
+        return json.loads(done.stdout.partition("=>")[2])["msg"]
+
+    return lambda host, name: values(host)[name]
 
 
 def test_the_inventory_has_the_seats_of_one_class_and_says_nothing_else(environment: dict[str, str]) -> None:
@@ -43,13 +64,12 @@ def test_a_class_without_seats_has_a_controller(environment: dict[str, str]) -> 
 
 
 @pytest.mark.parametrize("host", ["localhost", "s01"])
-def test_settings_of_all_and_of_the_class_reach_controller_and_seats(environment: dict[str, str], host: str) -> None:
-    expression = "[classroom_name, classroom_account, classroom_timezone, classroom_disk_gib, classroom_region]"
-    assert evaluated(environment, host, expression) == ["rehearsal", "123456789012", "UTC", 20, "us-west-2"]
+def test_settings_of_all_and_of_the_class_reach_controller_and_seats(evaluated: Callable[[str, str], object], host: str) -> None:
+    assert evaluated(host, "settings") == ["rehearsal", "123456789012", "UTC", 20, "us-west-2"]
 
 
-def test_a_launch_arms_the_end_with_the_files_of_the_role(environment: dict[str, str]) -> None:
-    text = evaluated(environment, "localhost", "ec2_seats_user_data")
+def test_a_launch_arms_the_end_with_the_files_of_the_role(evaluated: Callable[[str, str], object]) -> None:
+    text = evaluated("localhost", "user_data")
     assert text.startswith("#cloud-config\n") and len(text.encode()) < 16384, "EC2 takes 16 KiB"
     user_data = yaml.safe_load(text)
     assert user_data["runcmd"] == [["systemctl", "enable", "--now", "autostop.timer"]]
@@ -64,17 +84,13 @@ def test_a_launch_arms_the_end_with_the_files_of_the_role(environment: dict[str,
         assert content == (role / "files" / name).read_text(), path
 
 
-def test_a_seats_tag_tells_its_end_and_the_settings_that_of_a_launch(environment: dict[str, str]) -> None:
-    assert evaluated(environment, "localhost", "autostop_ends") == "2099-12-31T17:00:00Z"
-    assert evaluated(environment, "s01", "[autostop_ends, autostop_zone]") == ["2099-12-31T17:00:00Z", "Europe/Berlin"]
+def test_a_seats_tag_tells_its_end_and_the_settings_that_of_a_launch(evaluated: Callable[[str, str], object]) -> None:
+    assert evaluated("localhost", "ends") == "2099-12-31T17:00:00Z"
+    assert evaluated("s01", "ends") == ["2099-12-31T17:00:00Z", "Europe/Berlin"]
 
 
-def test_a_seat_is_reached_by_its_key_under_its_instance_id(environment: dict[str, str]) -> None:
-    user, key, arguments, instance, folder = evaluated(
-        environment,
-        "s01",
-        "[ansible_user, ansible_ssh_private_key_file, ansible_ssh_common_args, ec2_instance_id, classroom_dir]",
-    )
+def test_a_seat_is_reached_by_its_key_under_its_instance_id(evaluated: Callable[[str, str], object]) -> None:
+    user, key, arguments, instance, folder = evaluated("s01", "reached")
     assert folder == str(ROOT / "classes/123456789012-us-west-2/rehearsal")
     assert (user, key) == ("ubuntu", f"{folder}/id_ed25519")
     assert f"HostKeyAlias={instance}" in arguments and f'UserKnownHostsFile="{folder}/known_hosts"' in arguments
