@@ -22,9 +22,9 @@ from typing import Any
 import boto3
 import yaml
 
+from rehearsal import image
+
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
-from rehearsal import image  # noqa: E402
 
 # What is in images: nothing of theirs is a seat's or a class's own. Each is made from the one before.
 LEVELS = (("base",), ("base", "conda_env", "course"))
