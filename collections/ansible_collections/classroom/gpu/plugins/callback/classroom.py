@@ -56,6 +56,7 @@ class CallbackModule(CallbackBase):
     def __init__(self) -> None:
         super().__init__()
         self.active = False
+        self.turn: int | None = None
         self.wanted: list[str] = []
         self.addresses: dict[str, str] = {}
         self.proofs: dict[str, dict] = {}
@@ -66,6 +67,13 @@ class CallbackModule(CallbackBase):
         self.active = guard.is_ours(playbook._file_name) and not playbook._file_name.endswith(WITHOUT_TABLE)
         if not context.CLIARGS.get("syntax"):  # a syntax check attempts nothing
             guard.check(playbook._file_name, playbook._loader)
+            self.turn = guard.take_turn(playbook._file_name) if self.turn is None else self.turn
+
+    def v2_playbook_on_play_start(self, play) -> None:
+        """Let another run of the class begin where this one comes to the seats, none of which waits for another."""
+        if play.hosts != ["localhost"]:
+            guard.give_turn(self.turn)
+            self.turn = None
 
     def v2_runner_on_ok(self, result) -> None:
         """Learn the wanted seats from the pre-flight check, those that could not be launched, and proofs."""

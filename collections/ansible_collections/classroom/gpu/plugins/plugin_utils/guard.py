@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import fcntl
 import os
 import re
 import sys
@@ -24,6 +25,8 @@ BOUND = {
     "gib": ("grow.yml", "Only grow.yml makes disks larger, and needs to know how many GiB, and whose.", "150", True),
 }
 EXTEND = "ansible-playbook playbooks/extend.yml"
+# Playbooks that make and change nothing of a class, at EC2 or in its folder, beside what each of them keeps whole.
+LOOKING = ("lock.yml", "preflight.yml", "status.yml", "verify.yml")
 CLASSROOM = re.compile(r"[a-z][a-z0-9_]{0,30}")
 REFUSED = 4
 
@@ -119,3 +122,27 @@ def check(playbook: str, loader) -> None:
     if reason:
         Display().display(f"Refused: {reason}", color=constants.COLOR_ERROR, stderr=True)
         sys.exit(REFUSED)
+
+
+def take_turn(playbook: str) -> int | None:
+    """Wait until no other run of this user's makes or changes the class at EC2; return what holds the others up, or None.
+
+    Two first runs at once would each make keys, and one of them seats that the other's key opens. A run that is killed holds nobody up.
+    """
+    if not is_ours(playbook) or playbook.endswith(LOOKING) or context.CLIARGS.get("syntax") or context.CLIARGS.get("check"):
+        return None
+    classes().mkdir(mode=0o700, parents=True, exist_ok=True)
+    turn = os.open(classes() / f".{classroom()}.turn", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        Display().display(f"Another run is at work on class {classroom()} at EC2. This one goes on when that is done.", stderr=True)
+        fcntl.flock(turn, fcntl.LOCK_EX)
+    return turn
+
+
+def give_turn(turn: int | None) -> None:
+    """Let the next run begin. (Closing the file alone would not: workers have it open, too.)"""
+    if turn is not None:
+        fcntl.flock(turn, fcntl.LOCK_UN)
+        os.close(turn)
