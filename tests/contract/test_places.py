@@ -1,11 +1,13 @@
-"""Where a class is worked on from: a project that nobody may write to, another folder, two users, two classes, and one class twice at once."""
+"""Where a class is worked on from: a project that nobody may write to, another folder, two users, two classes, one class twice at once."""
 
 from __future__ import annotations
 
 import json
 import os
+import pwd
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +15,20 @@ from pathlib import Path
 import pytest
 from organiser import ACCOUNT, CLASSROOM, REGION, ROOT, Organiser, organised
 
-USERS = {"ada": 65531, "bob": 65532}
+# Two classes, each of a user that every Linux has: OpenSSH makes no key for one that is in no passwd.
+USERS = {"ada": pwd.getpwnam("nobody").pw_uid, "bob": pwd.getpwnam("daemon").pw_uid}
+PACKAGES = next(path for path in sys.path if path.endswith("site-packages"))
+ANSIBLE = "import sys; from ansible.cli.playbook import main; sys.argv[0] = 'ansible-playbook'; main()"
+
+
+def python_of(become: list[str]) -> str:
+    """Return a Python of this one's version that somebody may run: a project's own may lie in the home of who made it."""
+    version = f"import sys; sys.exit(sys.version_info[:2] != {sys.version_info[:2]})"
+    for python in (sys.executable, "/usr/bin/python3"):
+        command = [*become, "sh", "-c", 'exec "$@"', "sh", python, "-c", version]
+        if subprocess.run(command, capture_output=True, cwd="/", check=False).returncode == 0:
+            return python
+    pytest.skip("there is no Python that another user may run")
 
 
 @pytest.fixture
@@ -46,19 +61,23 @@ class User:
         settings = json.loads(organiser.settings.read_text()) | {"classroom_roster": str(home / "roster.csv")}
         (home / "settings.json").write_text(json.dumps(settings))
         (home / "roster.csv").write_text("seat,name,email\ns01,Ada,ada@example.org\n")
-        own = {"HOME": str(home), "CLASSROOM": name, "ANSIBLE_CONFIG": str(project / "ansible.cfg"), "CLASSROOM_CLASSES": str(home / "classes")}
-        kept = {key: value for key, value in organiser.environment.items() if key != "PYTHONPATH"}
-        self.environment, self.become = kept | own, []
+        own = {"HOME": str(home), "CLASSROOM": name, "CLASSROOM_CLASSES": str(home / "classes"), "PYTHONPATH": PACKAGES}
+        # Such users have no home that exists, and Ansible goes by it for its files on the way.
+        ansible = {"ANSIBLE_CONFIG": str(project / "ansible.cfg"), "ANSIBLE_REMOTE_TMP": str(home / "tmp")}
+        self.environment = organiser.environment | own | ansible
+        self.become: list[str] = []
         if os.geteuid() == 0:
             os.chown(home, USERS[name], USERS[name])
             self.become = ["setpriv", f"--reuid={USERS[name]}", f"--regid={USERS[name]}", "--clear-groups"]
+        self.python = python_of(self.become)
 
     @property
     def folder(self) -> Path:
         return self.home / "classes" / f"{ACCOUNT}-{REGION}" / self.name
 
     def begin(self, playbook: str, *more: str, **environment: str) -> subprocess.Popen[str]:
-        command = [*self.become, "ansible-playbook", str(self.project / playbook), "-e", f"@{self.home}/settings.json", *more]
+        typed = [str(self.project / playbook), "-e", f"@{self.home}/settings.json", *more]
+        command = [*self.become, self.python, "-c", ANSIBLE, *typed]
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         return subprocess.Popen(command, cwd=self.home, env=self.environment | environment, **quiet)
 

@@ -85,7 +85,8 @@ def test_tasks_files_can_be_read_at_a_glance(role: str) -> None:
 
 
 def test_the_settings_reach_options_that_exist() -> None:
-    known = {name for role in ROLES for name in options(role)} | {"classroom_root", "classroom_dir", "classroom_stack_parts"}
+    shared = {"classroom_root", "classroom_classes", "classroom_dir", "classroom_stack_parts"}
+    known = {name for role in ROLES for name in options(role)} | shared
     assert [name for name in read(ROOT / "group_vars/all/roles.yml") if name not in known] == []
 
 

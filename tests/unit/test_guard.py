@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from pathlib import Path
+
 import pytest
 from ansible_collections.classroom.gpu.plugins.plugin_utils import guard
 
@@ -85,3 +88,30 @@ def test_only_the_playbooks_of_this_repository_are_guarded(tmp_path) -> None:
 
 def test_settings_are_those_of_the_settings_file() -> None:
     assert {"classroom_account", "classroom_roster", "classroom_instance_type"} <= set(guard.settings())
+
+
+def test_keys_need_a_folder_that_can_be_written(tmp_path) -> None:
+    assert guard.no_place(tmp_path) is None and guard.no_place(tmp_path / "made/by the run") is None
+    assert "Type: export CLASSROOM_CLASSES=$HOME/classes" in guard.no_place(Path("classes"))
+    (tmp_path / "file").touch()
+    assert "is not yours to write to" in guard.no_place(tmp_path / "file")
+    assert "is not yours to write to" in guard.no_place(Path("/proc/1/classes"))
+
+
+def test_of_a_class_one_run_at_a_time_changes_anything(monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("CLASSROOM_CLASSES", str(tmp_path / "classes"))
+    monkeypatch.setattr(guard.context, "CLIARGS", {})
+    monkeypatch.setenv("CLASSROOM", "mri2027")
+    site = str(guard.ROOT / "site.yml")
+    assert guard.take_turn(str(guard.ROOT / "playbooks/status.yml")) is None and guard.take_turn(str(tmp_path / "site.yml")) is None
+    first, waited = guard.take_turn(site), []
+    monkeypatch.setenv("CLASSROOM", "another")
+    guard.give_turn(guard.take_turn(site))
+    monkeypatch.setenv("CLASSROOM", "mri2027")
+    second = threading.Thread(target=lambda: waited.append(guard.take_turn(site)))
+    second.start()
+    second.join(timeout=0.3)
+    assert second.is_alive() and waited == []
+    guard.give_turn(first)
+    second.join(timeout=60)
+    guard.give_turn(waited[0])

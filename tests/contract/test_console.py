@@ -1,0 +1,46 @@
+"""What a run prints where each seat goes its own way: a line for each result, which names its task; a refusal as a sentence."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+TASKS = [
+    {"name": "Look around", "ansible.builtin.set_fact": {"seen": True}},
+    {"name": "Take each", "ansible.builtin.assert": {"that": "item > 0", "quiet": True}, "loop": [1, 2]},
+    {"name": "Refuse s02", "ansible.builtin.assert": {"that": "inventory_hostname == 's01'", "quiet": True, "fail_msg": "Not s02."}},
+    {"name": "Write", "ansible.builtin.debug": {"msg": "written"}, "changed_when": True},
+]
+
+
+def printed(tmp_path: Path, environment: dict[str, str], **play: str) -> list[str]:
+    """Run the tasks on two hosts of this machine; return the lines of the play."""
+    book = [{"name": "Go", "hosts": "s01,s02", "gather_facts": False, "tasks": TASKS, **play}]
+    (tmp_path / "book.yml").write_text(yaml.safe_dump(book))
+    command = ["ansible-playbook", "-i", "s01,s02,", "-c", "local", str(tmp_path / "book.yml")]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2, done.stdout + done.stderr
+    return done.stdout.partition("PLAY RECAP")[0].splitlines()
+
+
+@pytest.mark.parametrize("strategy", ["ansible.builtin.host_pinned", "ansible.builtin.free"])
+def test_where_each_goes_its_own_way_a_result_names_its_task(tmp_path: Path, environment: dict[str, str], strategy: str) -> None:
+    lines = printed(tmp_path, environment, strategy=strategy)
+    looped = ["ok: [{}] Take each (item=1)", "ok: [{}] Take each (item=2)"]
+    of_one = ["ok: [{}] Look around", *looped]
+    assert sorted(line for line in lines if "s01" in line) == sorted(
+        line.format("s01") for line in [*of_one, "ok: [{}] Refuse s02", "changed: [{}] Write"]
+    )
+    assert [line for line in lines if "[s02]" in line] == [line.format("s02") for line in of_one]
+    said = lines.index("s02: Not s02.")
+    assert lines[said - 1].startswith("TASK [Refuse s02] ***")
+    assert sum(line.startswith("TASK") for line in lines) == 1
+
+
+def test_where_all_go_together_a_task_has_its_banner(tmp_path: Path, environment: dict[str, str]) -> None:
+    lines = printed(tmp_path, environment)
+    assert [line.split("]")[0] for line in lines if line.startswith("TASK")] == [f"TASK [{task['name']}" for task in TASKS]
