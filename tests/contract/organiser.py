@@ -183,4 +183,5 @@ def organised(folder: Path) -> Iterator[Organiser]:
     yield organiser
     page.shutdown()
     shutil.rmtree(organiser.folder, ignore_errors=True)
+    (ROOT / "classes" / f".{CLASSROOM}.turn").unlink(missing_ok=True)
     subprocess.run([sys.executable, "-m", "rehearsal", "down", *own], cwd=ROOT, capture_output=True, check=True, timeout=60)
