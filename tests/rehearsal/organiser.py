@@ -14,6 +14,8 @@ ROOT = Path(__file__).parents[2]
 # A play in which each seat goes its own way tells a task in the line of its result.
 LINE = r"^(?:ok|changed): \[{host}(?: -> \S+)?\] (\w+) : (.+)$"
 INCLUDED = r"^included: \S+/roles/(\w+)/tasks/(\w+)\.yml for .*\b{host}\b"
+# With -v a task has a banner, and all that is known of a result below it.
+TASK = re.compile(r"^TASK \[(\w+) : (.+)\] \*+$", re.M)
 RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.M)
 
 
@@ -36,6 +38,10 @@ class Run:
     def executed(self, host: str, roles: set[str]) -> list[str]:
         """Tasks of some roles that were run on a host, each with its role; a skipped one is not printed. A loop is one."""
         found = [pair for told in (LINE, INCLUDED) for pair in re.findall(told.format(host=re.escape(host)), self.output, re.M)]
+        verbose = re.compile(rf"^(?:ok|changed): \[{re.escape(host)}(?: -> \S+)?\] =>", re.M)
+        role_name_and_what = TASK.split(self.output)[1:]
+        told = zip(role_name_and_what[::3], role_name_and_what[1::3], role_name_and_what[2::3], strict=True)
+        found += dict.fromkeys((role, name) for role, name, what in told if verbose.search(what))
         tasks = [f"{role}: {name}" for role, name in found if role in roles]
         loops = dict.fromkeys(task.partition(" (item=")[0] for task in tasks if " (item=" in task)
         return [*loops, *(task for task in tasks if " (item=" not in task)]
