@@ -142,7 +142,8 @@ def _overlay(below: tuple[str, ...], disk: str) -> None:
     root_of(disk).mkdir(parents=True, exist_ok=True)
     for name, mode in (("upper", 0o755), ("work", 0o700)):
         (FOLDER / disk / name).mkdir(mode=mode, exist_ok=True)
-    options = f"lowerdir={':'.join(below)},upperdir={disk}/upper,workdir={disk}/work"
+    # Without redirects a folder of a layer below could not be renamed, as on any disk (EXDEV).
+    options = f"lowerdir={':'.join(below)},upperdir={disk}/upper,workdir={disk}/work,redirect_dir=on"
     _run("mount", "-t", "overlay", "-o", options, disk, str(root_of(disk)))
 
 

@@ -194,6 +194,8 @@ def test_power_off_from_inside(organiser, behaviour, state):
 # --- images of instances -----------------------------------------------------------------------------------------------
 IDENTITY = "cloud-init status --wait >/dev/null; hostname; cat /etc/ssh/ssh_host_ed25519_key.pub; cat /var/lib/cloud/data/instance-id"
 NOTE = "cat /opt/note"
+# rename(2) itself: mv would copy where a disk does not rename a folder that came with its image.
+RENAME = "sudo python3 -c \"import os; os.rename('/opt/of-{}', '/opt/of-{}')\" && cat /opt/of-*/inside"
 
 
 def note(organiser, instance_id: str, text: str) -> None:
@@ -266,6 +268,7 @@ def again(organiser, how: str, seats: list[str]) -> None:
 
 def test_images_of_images_and_of_a_stopped_instance(organiser, source):
     note(organiser, source, "first")
+    organiser.says(source, "sudo mkdir /opt/of-first && echo kept | sudo tee /opt/of-first/inside")
     images, seats = [], [source]
     for generation in ("second", "third"):
         organiser.ec2.stop_instances(InstanceIds=seats[-1:])
@@ -275,6 +278,7 @@ def test_images_of_images_and_of_a_stopped_instance(organiser, source):
         seats += organiser.launch(ImageId=images[-1])
         assert organiser.says(seats[-1], f"test ! -e /etc/issue && {NOTE}") == {"second": "first", "third": "second"}[generation]
         note(organiser, seats[-1], generation)
+        assert organiser.says(seats[-1], RENAME.format({"second": "first", "third": "second"}[generation], generation)) == "kept"
     organiser.ec2.start_instances(InstanceIds=[source])
     organiser.wait("instance_status_ok", [source])
     assert [organiser.says(seat, NOTE) for seat in (source, seats[-1])] == ["first", "third"]
