@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-import warm
 import yaml
+
+from tests import warm
 
 ROOT = Path(__file__).parents[2]
 CONFIGURE = yaml.safe_load((ROOT / "playbooks/configure.yml").read_text(encoding="utf-8"))

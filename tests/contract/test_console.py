@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import warm
 import yaml
+
+from tests import warm
 
 TASKS = [
     {"name": "Look around", "ansible.builtin.set_fact": {"seen": True}},

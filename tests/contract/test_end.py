@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import warm
 from organiser import ACCOUNT, CLASSROOM, REGION, ROOT, Organiser, organised
+
+from tests import warm
 
 OTHER = ROOT / "classes" / f"{ACCOUNT}-{REGION}" / "other"
 

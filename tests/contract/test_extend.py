@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import boto3
 import pytest
-import warm
+
+from tests import warm
 
 PREFLIGHT = 2
 TOMORROW = datetime.now(UTC) + timedelta(days=1)

@@ -6,7 +6,8 @@ import subprocess
 
 import boto3
 import pytest
-import warm
+
+from tests import warm
 
 IMAGE = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64"  # one that moto has
 GUARD, PREFLIGHT = 4, 2

@@ -8,8 +8,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-import warm
 import yaml
+
+from tests import warm
 
 ROOT = Path(__file__).parents[2]
 
