@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import fcntl
 import importlib
 import json
 import os
@@ -13,7 +14,8 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import NoReturn
@@ -28,12 +30,21 @@ SECONDS = 120  # for a run
 def run(*command: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     """Run one of the commands in this project, as an organiser types it, and return its exit status and what it printed."""
     parent = warm(frozenset((name, value) for name, value in environment.items() if name.startswith("ANSIBLE_")))
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
+    with turn(environment.get("CLASSROOM", "")), tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
         files = [f"/proc/{os.getpid()}/fd/{file.fileno()}" for file in (out, errors)]
         job = {"command": command, "environment": dict(environment), "files": files}
         print(json.dumps(job), file=parent.stdin, flush=True)
         status = int(parent.stdout.readline())
         return subprocess.CompletedProcess(command, status, *(file.seek(0) or file.read() for file in (out, errors)))
+
+
+@contextmanager
+def turn(classroom: str) -> Iterator[None]:
+    """Let no two processes of these tests work on a class of this checkout at once: a run that must wait says so, and none is to."""
+    name = f"turn{ROOT}/{classroom}".replace("/", "-")
+    with open(Path(tempfile.gettempdir()) / name, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @cache
