@@ -24,13 +24,14 @@ ROOT = Path(__file__).parents[1]
 COMMANDS = {"ansible": "ansible.cli.adhoc", "ansible-inventory": "ansible.cli.inventory", "ansible-playbook": "ansible.cli.playbook"}
 # What a run imports by itself, one thing after the other.
 USED = ["ansible.executor.process.worker", "ansible.plugins.callback", "ansible.plugins.strategy.linear", "boto3"]
+LATER = {"ANSIBLE_CALLBACK_RESULT_FORMAT"}  # read by a plugin, in the run itself
 SECONDS = 120  # for a run
 
 
 def run(*command: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     """Run one of the commands in this project, as an organiser types it, and return its exit status and what it printed."""
-    parent = warm(frozenset((name, value) for name, value in environment.items() if name.startswith("ANSIBLE_")))
-    with turn(environment.get("CLASSROOM", "")), tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
+    parent = warm(frozenset((name, value) for name, value in environment.items() if name.startswith("ANSIBLE_") and name not in LATER))
+    with turn(environment.get("CLASSROOM", str(os.getpid()))), tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
         files = [f"/proc/{os.getpid()}/fd/{file.fileno()}" for file in (out, errors)]
         job = {"command": command, "environment": dict(environment), "files": files}
         print(json.dumps(job), file=parent.stdin, flush=True)
