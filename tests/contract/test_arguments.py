@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
+
+from tests import warm
 
 ROOT = Path(__file__).parents[2]
 CONFIGURE = yaml.safe_load((ROOT / "playbooks/configure.yml").read_text(encoding="utf-8"))
@@ -20,9 +21,7 @@ GIVEN = {"classroom_ends": "never", "classroom_account": "123456789012"}
 
 def run(environment: dict[str, str], *command: str, **settings: object) -> tuple[int, list[str], str]:
     """Run a command for class other, which has the seat s01; return its status, what it refused, and all that it printed."""
-    typed = [*command, "-e", json.dumps(GIVEN | settings)]
-    shell = environment | {"CLASSROOM": "other"}
-    done = subprocess.run(typed, cwd=ROOT, env=shell, capture_output=True, text=True, timeout=60, check=False)
+    done = warm.run(*command, "-e", json.dumps(GIVEN | settings), environment=environment | {"CLASSROOM": "other"})
     said = [line.removeprefix("localhost: ") for line in done.stdout.splitlines() if line.startswith("localhost: ")]
     return done.returncode, said, done.stdout + done.stderr
 
@@ -72,8 +71,8 @@ def test_what_a_role_cannot_take_is_refused_before_a_seat_is_touched(
 
 def test_a_setting_that_nothing_reads_is_refused_with_what_was_meant(environment: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"seats": {"vars": {"classroom_idel_minutes": 5, "jupyter_prot": 9000}}}))
-    several = environment | {"ANSIBLE_INVENTORY": f"{ROOT}/inventory,{tmp_path}/hosts.yml"}
-    status, said, _ = run(several, "ansible-playbook", "playbooks/configure.yml")
+    several = ("-i", f"{ROOT}/inventory", "-i", f"{tmp_path}/hosts.yml")
+    status, said, _ = run(environment, "ansible-playbook", *several, "playbooks/configure.yml")
     assert status == 2 and said == [
         f"Nothing reads classroom_idel_minutes. Did you mean classroom_idle_minutes? Mend or remove it in {FILE}.",
         f"Nothing reads jupyter_prot. Did you mean jupyter_port? Mend or remove it in {FILE}.",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[2]
+from tests import warm
+
 TASKS = [
     {"name": "Look around", "ansible.builtin.set_fact": {"seen": True}},
     {"name": "Take each", "ansible.builtin.assert": {"that": "item > 0", "quiet": True}, "loop": [1, 2]},
@@ -21,8 +21,7 @@ def printed(tmp_path: Path, environment: dict[str, str], **play: str) -> list[st
     """Run the tasks on two hosts of this machine; return the lines of the play."""
     book = [{"name": "Go", "hosts": "s01,s02", "gather_facts": False, "tasks": TASKS, **play}]
     (tmp_path / "book.yml").write_text(yaml.safe_dump(book))
-    command = ["ansible-playbook", "-i", "s01,s02,", "-c", "local", str(tmp_path / "book.yml")]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = warm.run("ansible-playbook", "-i", "s01,s02,", "-c", "local", str(tmp_path / "book.yml"), environment=environment)
     assert done.returncode == 2, done.stdout + done.stderr
     return done.stdout.partition("PLAY RECAP")[0].splitlines()
 

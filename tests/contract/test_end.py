@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from organiser import ACCOUNT, CLASSROOM, REGION, ROOT, Organiser, organised
+
+from tests import warm
 
 OTHER = ROOT / "classes" / f"{ACCOUNT}-{REGION}" / "other"
 
@@ -29,8 +30,8 @@ def other(environment: dict[str, str]) -> Iterator[dict[str, str]]:
 
 
 def status(environment: dict[str, str], *arguments: str) -> tuple[int, str]:
-    command = ["ansible-playbook", "playbooks/status.yml", "-e", "classroom_account=123456789012", *arguments]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    command = ("ansible-playbook", "playbooks/status.yml", "-e", "classroom_account=123456789012", *arguments)
+    done = warm.run(*command, environment=environment)
     return done.returncode, done.stdout + done.stderr
 
 

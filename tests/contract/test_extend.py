@@ -5,20 +5,19 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import boto3
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests import warm
+
 PREFLIGHT = 2
 TOMORROW = datetime.now(UTC) + timedelta(days=1)
 
 
 def extend(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run extend.yml as an organiser types it."""
-    command = ["ansible-playbook", "playbooks/extend.yml", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return warm.run("ansible-playbook", "playbooks/extend.yml", *arguments, environment=environment)
 
 
 def client(cloud: str):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-from pathlib import Path
 
 import boto3
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests import warm
+
 IMAGE = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64"  # one that moto has
 GUARD, PREFLIGHT = 4, 2
 
@@ -66,8 +66,7 @@ CASES = {
 
 def run(environment: dict[str, str], arguments: str, playbook: str = "site.yml") -> subprocess.CompletedProcess[str]:
     """Run a playbook as an organiser types it."""
-    command = ["ansible-playbook", playbook, "-e", f"classroom_image={IMAGE}", *arguments.split()]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return warm.run("ansible-playbook", playbook, "-e", f"classroom_image={IMAGE}", *arguments.split(), environment=environment)
 
 
 def matches(sentence: str, pattern: str) -> bool:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import stat
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests import warm
 
 ROOT = Path(__file__).parents[2]
 PLAYBOOK = """
@@ -41,23 +42,9 @@ class Desk:
     def run(self, *options: str) -> tuple[dict, str]:
         """Run the playbook; return the counts of localhost and all that was printed."""
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "ANSIBLE_"))}
-        roles = f"{self.playbook.parent}/roles:{ROOT}/roles"
-        shell = clean | {
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            "ANSIBLE_ROLES_PATH": roles,
-            "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
-        }
-        shell |= {"ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections")}
-        typed = [
-            "ansible-playbook",
-            "-i",
-            f"{self.playbook.parent}/hosts.yml",
-            "-e",
-            json.dumps(self.variables),
-            *options,
-            str(self.playbook),
-        ]
-        done = subprocess.run(typed, env=shell, capture_output=True, text=True, timeout=300, check=False)
+        shell = clean | {"ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default"}
+        typed = ("-i", f"{self.playbook.parent}/hosts.yml", "-e", json.dumps(self.variables), *options, str(self.playbook))
+        done = warm.run("ansible-playbook", *typed, environment=shell)
         recap = next((line for line in done.stdout.splitlines() if line.startswith("localhost ") and "ok=" in line), "")
         return dict(word.split("=") for word in recap.split(":")[-1].split()), done.stdout + done.stderr
 

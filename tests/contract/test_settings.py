@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -11,14 +10,15 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests import warm
+
 ROOT = Path(__file__).parents[2]
 
 
 def inventory(environment: dict[str, str]) -> tuple[dict, str]:
     """Return what ansible-inventory lists, and what it says besides."""
-    done = subprocess.run(
-        ["ansible-inventory", "--list"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=True
-    )
+    done = warm.run("ansible-inventory", "--list", environment=environment)
+    assert done.returncode == 0, done.stderr
     return json.loads(done.stdout), done.stderr
 
 
@@ -41,9 +41,9 @@ def evaluated(environment: dict[str, str]) -> Callable[[str, str], object]:
     @cache
     def values(host: str) -> dict[str, object]:
         text = ", ".join(f"'{name}': {expression}" for name, expression in ASKED[host].items())
-        command = ["ansible", host, "-m", "ansible.builtin.debug", "-a", json.dumps({"msg": f"{{{{ {{{text}}} }}}}"})]
-        as_json = environment | {"ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
-        done = subprocess.run(command, cwd=ROOT, env=as_json, capture_output=True, text=True, timeout=60, check=True)
+        command = ("ansible", host, "-m", "ansible.builtin.debug", "-a", json.dumps({"msg": f"{{{{ {{{text}}} }}}}"}))
+        done = warm.run(*command, environment=environment | {"ANSIBLE_CALLBACK_RESULT_FORMAT": "json"})
+        assert done.returncode == 0, done.stderr
         return json.loads(done.stdout.partition("=>")[2])["msg"]
 
     return lambda host, name: values(host)[name]

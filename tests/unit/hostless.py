@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import redirect_stdout
+from multiprocessing import Pipe, get_context
 from pathlib import Path
 from types import ModuleType
 
@@ -71,6 +72,28 @@ def running_module(module: ModuleType, arguments: dict) -> dict:
     done = json.loads(answer.getvalue())
     assert bool(ended.value.code) == bool(done.get("failed"))
     return done
+
+
+class Forked(get_context("fork").Process):
+    """A module of Ansible's in a process and group of its own, which needs not import anew what this one has."""
+
+    def __init__(self, module: ModuleType, arguments: dict) -> None:
+        super().__init__()
+        self.module, self.arguments = module, arguments
+        self.heard, self.said = Pipe(duplex=False)
+        self.start()
+        self.said.close()
+
+    def run(self) -> None:
+        os.setsid()
+        self.said.send(running_module(self.module, self.arguments))
+
+    def result(self) -> dict:
+        """Wait until it has ended well, and return what it says."""
+        said = self.heard.recv()
+        self.join()
+        assert self.exitcode == 0
+        return said
 
 
 def alone(module: ModuleType, arguments: dict, **constants: float) -> list[str]:

@@ -20,6 +20,8 @@ import jinja2
 import pytest
 import rattler
 from ansible_collections.classroom.gpu.plugins.module_utils import conda_engine, conda_prefix
+from ansible_collections.classroom.gpu.plugins.modules import conda_env, conda_lock
+from hostless import Forked
 
 from rehearsal import channel, mirrors
 
@@ -29,13 +31,6 @@ PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 SITE = f"lib/python{PYTHON}/site-packages"
 ENVIRON = os.environ | {"PYTHONPATH": str(ROOT / "collections")}
 PLATFORM = str(rattler.Platform.current())
-RUN = """
-import importlib, sys, json
-from ansible.module_utils.testing import patch_module_args
-module = importlib.import_module("ansible_collections.classroom.gpu.plugins.modules." + sys.argv[1])
-with patch_module_args(json.load(sys.stdin)):
-    module.main()
-"""
 
 
 # --- pure functions -------------------------------------------------------------------------------------------------------------------
@@ -236,15 +231,6 @@ def content(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def start(module: str, arguments: dict) -> subprocess.Popen:
-    """Run a module as Ansible does, in a process group of its own."""
-    command = [sys.executable, "-c", RUN, module]
-    process = subprocess.Popen(command, env=ENVIRON, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
-    process.stdin.write(json.dumps(arguments))
-    process.stdin.close()
-    return process
-
-
 def read_json(path: Path) -> dict:
     return json.loads(path.read_text())
 
@@ -276,20 +262,18 @@ class Seat:
     def hash(self, name: str, version: str) -> str:
         return hashlib.sha256((self.wheels / f"{name}-{version}-py3-none-any.whl").read_bytes()).hexdigest()
 
-    def start(self, check: bool = False) -> subprocess.Popen:
-        return start("conda_env", self.arguments | {"_ansible_check_mode": check})
+    def start(self, check: bool = False) -> Forked:
+        return Forked(conda_env, self.arguments | {"_ansible_check_mode": check})
 
     def run(self, check: bool = False) -> dict:
-        with self.start(check) as process:
-            return json.loads(process.stdout.read())
+        return self.start(check).result()
 
     def lock_conda(self, **options: object) -> dict:
         """Make the lock of the conda packages, as playbooks/lock.yml does."""
         machine = {"__archspec": "1", "__cuda": "", "__glibc": "2.35", "__linux": "5.15"}
         own = {"dest": str(self.folder / "conda.lock"), "tools": sys.executable, "virtual_packages": machine, "platform": PLATFORM}
         given = {key: self.arguments[key] for key in ("environment", "channel_alias")}
-        with start("conda_lock", given | own | options) as process:
-            return json.loads(process.stdout.read())
+        return Forked(conda_lock, given | own | options).result()
 
     def conda_install(self, spec: str) -> None:
         """What a student's own `conda install` does: another package, beside those that are there."""
@@ -467,10 +451,10 @@ def test_a_lost_record_of_conda_is_written_again(made: Seat) -> None:
 def test_a_killed_run_is_completed_by_the_next(seat: Seat, sign: str) -> None:
     process = seat.start()
     deadline = time.monotonic() + 60
-    while process.poll() is None and not (seat.prefix / sign).exists():
+    while process.is_alive() and not (seat.prefix / sign).exists():
         assert time.monotonic() < deadline
     os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    process.join()
     seat.run()
     assert seat.versions() == WANTED
     assert not seat.run()["changed"]
@@ -478,8 +462,8 @@ def test_a_killed_run_is_completed_by_the_next(seat: Seat, sign: str) -> None:
 
 def test_two_runs_at_once_take_turns(seat: Seat) -> None:
     runs = [seat.start(), seat.start()]
-    assert sorted(json.loads(run.stdout.read())["changed"] for run in runs) == [False, True]
-    assert [run.wait() for run in runs] == [0, 0]
+    assert sorted(run.result()["changed"] for run in runs) == [False, True]
+    assert [run.exitcode for run in runs] == [0, 0]
     assert seat.versions() == WANTED
 
 

@@ -17,7 +17,7 @@ from ansible_collections.classroom.gpu.plugins.modules import ec2_preflight
 from botocore.loaders import JSONFileLoader
 from hostless import DEBIAN, ROOT, SIZE, Cloud, running_module
 
-from rehearsal.api.auth import EXPIRED_KEY
+from rehearsal import EXPIRED_KEY
 
 SEATS = ["s01", "s02", "s03", "s04"]
 POLICY = ROOT / "docs/aws.md"

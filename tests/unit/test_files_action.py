@@ -5,11 +5,12 @@ from __future__ import annotations
 import getpass
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests import warm
 
 ROOT = Path(__file__).parents[2]
 TASKS = """
@@ -45,7 +46,7 @@ def role(tmp_path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     (tmp_path / "there").mkdir()
-    (tmp_path / "ansible.cfg").touch()
+    (tmp_path.parent / "ansible.cfg").touch()  # one for all: nobody's settings
     (tmp_path / "play.yml").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "roles": ["own"]}]))
     return tmp_path
 
@@ -53,12 +54,10 @@ def role(tmp_path: Path) -> Path:
 def play(role: Path, *options: str) -> str:
     """Run the play on this machine, and return all that it printed."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
-    own = {"ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"), "ANSIBLE_ROLES_PATH": str(role / "roles")}
-    command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "here,", "-c", "local", "-e", f"there={role}/there", *options]
-    command += ["-e", f"ansible_python_interpreter={sys.executable}", "play.yml"]
-    return subprocess.run(
-        command, cwd=role, env=clean | own, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120
-    ).stdout
+    own = {"ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"), "ANSIBLE_CONFIG": str(role.parent / "ansible.cfg")}
+    typed = ("-i", "here,", "-c", "local", "-e", f"there={role}/there", *options, "-e", f"ansible_python_interpreter={sys.executable}")
+    done = warm.run("ansible-playbook", *typed, str(role / "play.yml"), environment=clean | own)
+    return done.stdout + done.stderr
 
 
 def test_templates_and_files_of_the_role_are_written_and_secrets_shown_to_nobody(role: Path) -> None:

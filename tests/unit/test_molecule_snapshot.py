@@ -4,14 +4,11 @@ import importlib.util
 import shutil
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
-from hostless import Cloud, rehearsal
-
-from rehearsal import state
+from hostless import Cloud
 
 ROOT = Path(__file__).parents[2]
 SPEC = importlib.util.spec_from_file_location("molecule_snapshot", ROOT / "molecule/shared/snapshot.py")
@@ -120,18 +117,10 @@ def test_the_scenarios_settings_are_found():
 
 
 # --- on a cloud without hosts ----------------------------------------------------------------------------------------------
-@pytest.fixture(scope="module")
-def _cloud(tmp_path_factory) -> Iterator[Cloud]:
-    place = state.without_hosts(tmp_path_factory.mktemp("cloud") / "place")
-    rehearsal("up", "--no-hosts", "--state", str(place.folder))
-    yield Cloud(place.environment())
-    rehearsal("down", "--no-hosts", "--state", str(place.folder))
-
-
 @pytest.fixture
-def ran(_cloud: Cloud, tmp_path, monkeypatch) -> list[tuple[str, str]]:
+def ran(hostless: Cloud, tmp_path, monkeypatch) -> list[tuple[str, str]]:
     """An empty account, where `create` launches and `destroy` ends, and what was run."""
-    _cloud.control("Reset")
+    hostless.control("Reset")
     monkeypatch.setattr(snapshot, "FOLDER", tmp_path / "cache")
     done = []
 
@@ -141,17 +130,17 @@ def ran(_cloud: Cloud, tmp_path, monkeypatch) -> list[tuple[str, str]]:
         filters = [{"Name": "tag:classroom:name", "Values": [self.classroom]}]
         if name == "create":
             tags = [{"Key": "classroom:name", "Value": self.classroom}]
-            _cloud.run(TagSpecifications=[{"ResourceType": "instance", "Tags": tags}])
-        elif name == "destroy" and (alive := _cloud.instances(Filters=filters)):
-            _cloud.ec2.terminate_instances(InstanceIds=[one["InstanceId"] for one in alive])
+            hostless.run(TagSpecifications=[{"ResourceType": "instance", "Tags": tags}])
+        elif name == "destroy" and (alive := hostless.instances(Filters=filters)):
+            hostless.ec2.terminate_instances(InstanceIds=[one["InstanceId"] for one in alive])
 
     monkeypatch.setattr(snapshot.Playbooks, "run", run)
     return done
 
 
 @pytest.fixture
-def maker(_cloud: Cloud, ran) -> snapshot.Maker:
-    return snapshot.Maker(_cloud.ec2, _cloud.ssm, ["--inventory=here"])
+def maker(hostless: Cloud, ran) -> snapshot.Maker:
+    return snapshot.Maker(hostless.ec2, hostless.ssm, ["--inventory=here"])
 
 
 def owned(cloud: Cloud) -> list[str]:
@@ -163,14 +152,14 @@ def named(cloud: Cloud, *parameters: str) -> list[str]:
     return sorted(one["Value"] for one in cloud.ssm.get_parameters(Names=list(parameters))["Parameters"])
 
 
-def test_each_image_is_made_once_from_the_one_before(_cloud, maker, ran, checkout):
+def test_each_image_is_made_once_from_the_one_before(hostless, maker, ran, checkout):
     wanted = levels(checkout)
     made = maker.ensure(wanted)
     assert [name for name, _ in ran] == ["create", "prepare", "anonymous", "destroy"] * 2
     base = wanted[0].parameter
     assert ran[0][1] == '{"molecule_roles": ["base"]}'
     assert ran[-1][1] == f'{{"molecule_roles": ["conda_env", "course"], "molecule_image": "{base}"}}'
-    assert made == wanted[1].parameter and owned(_cloud) == named(_cloud, base, made)
+    assert made == wanted[1].parameter and owned(hostless) == named(hostless, base, made)
     ran.clear()
     assert (maker.ensure(wanted), maker.ensure(wanted[:1]), ran) == (made, base, [])
 
@@ -182,36 +171,36 @@ def test_what_a_killed_run_left_goes_first(maker, ran, checkout):
     assert [name for name, _ in ran] == ["destroy", "create", "prepare", "anonymous", "destroy"]
 
 
-def test_two_who_want_it_at_once_get_the_same(_cloud, maker, ran, checkout):
+def test_two_who_want_it_at_once_get_the_same(hostless, maker, ran, checkout):
     got = []
     threads = [threading.Thread(target=lambda: got.append(maker.ensure(levels(checkout)[:1]))) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert got[0] == got[1] and owned(_cloud) == named(_cloud, got[0])
+    assert got[0] == got[1] and owned(hostless) == named(hostless, got[0])
     assert [name for name, _ in ran].count("create") == 1
 
 
-def test_an_old_one_goes_with_its_snapshot_when_another_is_made(_cloud, maker, checkout):
+def test_an_old_one_goes_with_its_snapshot_when_another_is_made(hostless, maker, checkout):
     old = maker.ensure(levels(checkout))
     (checkout / "roles/course/file").write_text("new")
     new = maker.ensure(levels(checkout))
-    assert old != new and named(_cloud, old) == []
-    assert named(_cloud, new, levels(checkout)[0].parameter) == owned(_cloud) and len(owned(_cloud)) == 2
-    assert len(_cloud.ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]) == 2
+    assert old != new and named(hostless, old) == []
+    assert named(hostless, new, levels(checkout)[0].parameter) == owned(hostless) and len(owned(hostless)) == 2
+    assert len(hostless.ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]) == 2
 
 
-def test_one_that_failed_is_not_launched_from_but_made_again(_cloud, maker, ran, checkout, monkeypatch):
+def test_one_that_failed_is_not_launched_from_but_made_again(hostless, maker, ran, checkout, monkeypatch):
     monkeypatch.setattr(snapshot, "POLLS", {"Delay": 1, "MaxAttempts": 2})
     wanted = levels(checkout)[:1]
-    _cloud.control("AddFault", action="Freeze", code="Server.InternalError")
+    hostless.control("AddFault", action="Freeze", code="Server.InternalError")
     with pytest.raises(Exception, match="ImageAvailable"):
         maker.ensure(wanted)
     assert ran[-1][0] == "destroy"
-    failed = owned(_cloud)
+    failed = owned(hostless)
     assert failed and not maker.has(wanted[0])
-    assert named(_cloud, maker.ensure(wanted)) == owned(_cloud) != failed
+    assert named(hostless, maker.ensure(wanted)) == owned(hostless) != failed
 
 
 def test_a_role_that_fails_says_where_to_look(checkout, tmp_path, monkeypatch):

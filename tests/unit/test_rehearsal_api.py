@@ -1,22 +1,28 @@
-"""The rehearsal's API as an SDK sees it: errors, states, groups, metadata. Hosts are pretended here; real ones are in tests/rehearsal."""
+"""The rehearsal's API as an SDK sees it: errors, states, groups, metadata. Hosts are pretended here; real ones are in tests/rehearsal.
+
+What needs moto is imported where it is used: that takes a second, and processes that run none of these tests collect them, too.
+"""
+
+from __future__ import annotations
 
 import functools
 import threading
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from moto.ec2.models import ec2_backends
 from werkzeug.serving import make_server
 from werkzeug.test import Client
 
-from rehearsal import ACCOUNT, EXPIRED_KEY, REGION, server
-from rehearsal.api.cloud import Cloud
-from rehearsal.api.setup import build
+from rehearsal import ACCOUNT, EXPIRED_KEY, REGION
 from rehearsal.firewall import Rule
 from rehearsal.hosts import HostError
+
+if TYPE_CHECKING:
+    from rehearsal.api.cloud import Cloud
 
 SESSION = boto3.Session()
 KEY, SECRET = "AKIATESTTESTTESTTEST", "a secret"
@@ -139,6 +145,10 @@ def code(call, *args, **kwargs) -> tuple[str, int]:
 
 @pytest.fixture(scope="module")
 def _account() -> Iterator[Account]:
+    from rehearsal import server
+    from rehearsal.api.cloud import Cloud
+    from rehearsal.api.setup import build
+
     cloud = Cloud()
     application = build(cloud, "172.31.0.0/16", KEY, SECRET)
     listener = make_server("127.0.0.1", 0, application, threaded=True, request_handler=server.QuietHandler)
@@ -150,6 +160,8 @@ def _account() -> Iterator[Account]:
 @pytest.fixture
 def account(_account: Account) -> Account:
     """An empty account; moto's patches hold for the process."""
+    from moto.ec2.models import ec2_backends
+
     _account.cloud.__init__()
     _account.cloud.hosts = PretendedHosts()
     ec2_backends[ACCOUNT][REGION].reset()

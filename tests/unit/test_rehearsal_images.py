@@ -1,31 +1,21 @@
 """Images of instances as SDKs and amazon.aws meet them: the API alone (`up --no-hosts`), in a process of its own."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from ansible_collections.amazon.aws.plugins.modules import ec2_ami
 from botocore.exceptions import ClientError
-from hostless import SIZE, Cloud, rehearsal, running_module
-
-from rehearsal import state
+from hostless import SIZE, Cloud, running_module
 
 TAGS = [{"ResourceType": kind, "Tags": [{"Key": "for", "Value": kind}]} for kind in ("image", "snapshot")]
 
 
-@pytest.fixture(scope="module")
-def _cloud(tmp_path_factory) -> Iterator[Cloud]:
-    place = state.without_hosts(tmp_path_factory.mktemp("cloud") / "place")
-    rehearsal("up", "--no-hosts", "--state", str(place.folder))
-    yield Cloud(place.environment())
-    rehearsal("down", "--no-hosts", "--state", str(place.folder))
-
-
 @pytest.fixture
-def cloud(_cloud: Cloud) -> Cloud:
+def cloud(hostless: Cloud) -> Cloud:
     """An empty account."""
-    _cloud.control("Reset")
-    return _cloud
+    hostless.control("Reset")
+    return hostless
 
 
 def refused(call: Callable, **kwargs) -> tuple[str, str]:

@@ -1,13 +1,13 @@
 """The rehearsal's scarcity and faults as SDKs and commands meet them: the API alone (`up --no-hosts`), in a process of its own."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import chain
 
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError
-from hostless import DEBIAN, SIZE, ZONES, Cloud, rehearsal
+from hostless import DEBIAN, SIZE, ZONES, Cloud
 
 from rehearsal import API_URL, state
 from rehearsal.api.errors import Call, Refused
@@ -17,23 +17,11 @@ from rehearsal.control import Control
 G = "L-DB2E81BA"
 
 
-@pytest.fixture(scope="module")
-def _cloud(tmp_path_factory) -> Iterator[Cloud]:
-    place = state.without_hosts(tmp_path_factory.mktemp("cloud") / "place")
-    own = ("--no-hosts", "--state", str(place.folder))
-    assert f'eval "$(python -m rehearsal env {" ".join(own)})"' in rehearsal("up", *own)
-    assert "is up already" in rehearsal("up", *own)
-    yield Cloud(place.environment())
-    assert rehearsal("down", *own) == "The rehearsal cloud is down.\n"
-    assert not place.folder.exists()
-    assert rehearsal("env", *own) == f"No rehearsal cloud is running. Start it first: python -m rehearsal up {' '.join(own)}\n"
-
-
 @pytest.fixture
-def cloud(_cloud: Cloud) -> Cloud:
+def cloud(hostless: Cloud) -> Cloud:
     """An empty account without limits."""
-    _cloud.control("Reset")
-    return _cloud
+    hostless.control("Reset")
+    return hostless
 
 
 def refused(call: Callable, *args, **kwargs) -> tuple[str, int, str]:

@@ -126,7 +126,7 @@ def test_the_table_has_every_family_and_every_stack() -> None:
 def test_the_exact_stack_of_2018_runs_on_nothing_that_ec2_sells() -> None:
     for kind in compatibility.instance_types():
         for system in compatibility.SYSTEMS:
-            reasons = judged("ismrm-2018-exact", kind, system).reasons
+            reasons = verdict.reasons(STACKS["ismrm-2018-exact"], kind, system)
             assert any("capability" in reason for reason in reasons) == (not kind.startswith("p3dn.")), kind
             assert any("does not build" in reason for reason in reasons)
 

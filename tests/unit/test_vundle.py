@@ -1,5 +1,6 @@
 """classroom.gpu.vundle on real repositories: what a student, a crash and other versions do to vim's plugins. Molecule runs vim itself."""
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -14,26 +15,36 @@ def git(folder: Path, *arguments: str) -> str:
     return subprocess.run(["git", "-C", folder, *who, *arguments], check=True, capture_output=True, text=True).stdout.strip()
 
 
+def publish(source: Path, work: Path, name: str) -> dict[str, str]:
+    """Put a plugin with two commits into a source, and return its pin."""
+    repository = source / f"{name}.git"
+    (work / name / "doc").mkdir(parents=True)
+    for text in ("wanted", "later"):
+        (work / name / "plugin.vim").write_text(text)
+        (work / name / "doc/it.txt").write_text(text)
+        mirrors.prepare_course(repository, work / name)
+    return {"repository": name, "version": mirrors.git(repository, "rev-parse", "main~1")}
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, str]]]:
+    """A source, of which each test has a copy, and its pins."""
+    folder = tmp_path_factory.mktemp("published")
+    return folder / "source", [publish(folder / "source", folder / "work", name) for name in ("VundleVim/Vundle.vim", "own/er.vim")]
+
+
 class Student:
     """A home, and a source with Vundle and a plugin, each with a commit that is wanted and a later one. Vundle's part is played by git,
     for a controller may have no vim."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, folder: Path, published: tuple[Path, list[dict[str, str]]], monkeypatch: pytest.MonkeyPatch) -> None:
         self.source, self.home, self.bundle = folder / "source", folder / "home", folder / "home/.vim/bundle"
         self.home.mkdir()
-        self.pins = [self.publish(folder / "work", name) for name in ("VundleVim/Vundle.vim", "own/er.vim")]
+        shutil.copytree(published[0], self.source)
+        self.pins = [dict(pin) for pin in published[1]]
         self.plugin = self.bundle / "er.vim"
         self.asked: list[str] = []
         monkeypatch.setattr(Vim, "vundle", self.vundle)
-
-    def publish(self, work: Path, name: str) -> dict[str, str]:
-        repository = self.source / f"{name}.git"
-        (work / name / "doc").mkdir(parents=True)
-        for text in ("wanted", "later"):
-            (work / name / "plugin.vim").write_text(text)
-            (work / name / "doc/it.txt").write_text(text)
-            mirrors.prepare_course(repository, work / name)
-        return {"repository": name, "version": mirrors.git(repository, "rev-parse", "main~1")}
 
     def vundle(self, command: str, plugins: list) -> str:
         self.asked += [f"{command} {plugin.name}" for plugin in plugins]
@@ -52,8 +63,8 @@ class Student:
 
 
 @pytest.fixture
-def student(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Student:
-    return Student(tmp_path, monkeypatch)
+def student(tmp_path: Path, published: tuple[Path, list[dict[str, str]]], monkeypatch: pytest.MonkeyPatch) -> Student:
+    return Student(tmp_path, published, monkeypatch)
 
 
 @pytest.fixture
