@@ -156,11 +156,11 @@ def _link(name: str, target: Path) -> str:
 
 
 def _remove(path: Path) -> None:
-    """Remove a folder or link, if it is there. Raises DiskError."""
+    """Remove a folder or link, if it is there; the `rm` of a server that was killed may be at it still. Raises DiskError."""
     if path.is_symlink():
         path.unlink(missing_ok=True)
     elif path.exists():
-        _run("rm", "--recursive", "--one-file-system", "--", str(path))
+        _run("rm", "--recursive", "--force", "--one-file-system", "--", str(path))
 
 
 def _run(*command: str, forgiven: str | None = None) -> None:
