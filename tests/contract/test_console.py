@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.classroom.gpu.plugins.callback.console import outcome
 
 from tests import warm
 
@@ -43,3 +44,15 @@ def test_where_each_goes_its_own_way_a_result_names_its_task(tmp_path: Path, env
 def test_where_all_go_together_a_task_has_its_banner(tmp_path: Path, environment: dict[str, str]) -> None:
     lines = printed(tmp_path, environment)
     assert [line.split("]")[0] for line in lines if line.startswith("TASK")] == [f"TASK [{task['name']}" for task in TASKS]
+
+
+@pytest.mark.parametrize(
+    ("proof", "line"),
+    [
+        ({"proven": True, "reused": False, "url": "https://198.18.0.7:8888/"}, "s07 proven: https://198.18.0.7:8888/"),
+        ({"proven": True, "reused": True, "url": "https://198.18.0.7:8888/"}, "s07 earlier proof holds: https://198.18.0.7:8888/"),
+        ({"proven": False, "reused": False, "msg": "the Tesla T4 is idle"}, "s07 NOT PROVEN: the Tesla T4 is idle"),
+    ],
+)
+def test_only_what_was_seen_in_this_run_is_called_proven(proof: dict, line: str) -> None:
+    assert outcome("s07", proof) == line

@@ -25,6 +25,13 @@ SENTENCES = (
 APART = ("ansible.builtin.free", "ansible.builtin.host_pinned")
 
 
+def outcome(seat: str, proof: dict) -> str:
+    """Return the line of a seat's proof; one that was used again is not called proven, as the closing table does not either."""
+    if not proof["proven"]:
+        return f"{seat} NOT PROVEN: {proof['msg']}"
+    return f"{seat} {'earlier proof holds' if proof['reused'] else 'proven'}: {proof['url']}"
+
+
 class CallbackModule(default.CallbackModule):
     """The default callback but for some results; -v brings the rest of them."""
 
@@ -74,9 +81,8 @@ class CallbackModule(default.CallbackModule):
     def show_proof(self, result) -> None:
         """Print at once that a seat is proven, or why it is not: its student need not wait for the others."""
         if result.task.resolved_action == PROOF and not context.CLIARGS.get("check"):
-            proof, seat = result.result, result.host.name
-            told = f"{seat} proven: {proof['url']}" if proof["proven"] else f"{seat} NOT PROVEN: {proof['msg']}"
-            self._display.display(told, color=constants.COLOR_HIGHLIGHT if proof["proven"] else constants.COLOR_ERROR)
+            color = constants.COLOR_HIGHLIGHT if result.result["proven"] else constants.COLOR_ERROR
+            self._display.display(outcome(result.host.name, result.result), color=color)
 
     def is_sentence(self, result) -> bool:
         """Say whether the message of a failure is all that an organiser needs."""
