@@ -330,8 +330,11 @@ def test_a_machine_that_the_list_does_not_have_yet_is_not_forgotten(account: Acc
 def test_what_no_playbook_made_is_found_by_its_tag_and_left_to_people(account: Account) -> None:
     account.physics(seats=1)
     spec = [{"ResourceType": "snapshot", "Tags": tags("physics")}]
-    volume = account.volume("physics", "s09")
-    snapshot = account.ec2.create_snapshot(VolumeId=volume, TagSpecifications=spec)["SnapshotId"]
+    machine = next(one["InstanceId"] for one in account.of("physics") if "ImageId" in one)
+    image = account.ec2.create_image(InstanceId=machine, Name="kept", TagSpecifications=spec)["ImageId"]
+    account.ec2.get_waiter("image_available").wait(ImageIds=[image], WaiterConfig={"Delay": 1})
+    snapshot = account.ec2.describe_images(ImageIds=[image])["Images"][0]["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"]
+    account.ec2.deregister_image(ImageId=image)  # its snapshot stays
     assert f"  snapshot {snapshot}, ? an hour: No playbook makes a snapshot. Delete it" in "\n".join(account.run(check=True)["lines"])
     done = account.run()
     assert "Delete it in the EC2 console if nobody needs it" in left(done)["snapshot"]
