@@ -14,7 +14,6 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
 POSSIBLE = os.geteuid() == 0 and bool(SSHD and shutil.which("sudo") and shutil.which("useradd") and shutil.which("unshare"))
-OWN_PLACES = ("etc", "home", "var/lib", "run")
 MADE = r"""
 set -e
 mount --make-rprivate /
@@ -24,7 +23,7 @@ useradd --create-home --shell /bin/bash ubuntu
 install -d -o ubuntu -m 700 /home/ubuntu/.ssh
 install -o ubuntu -m 600 "$1/id_ed25519.pub" /home/ubuntu/.ssh/authorized_keys
 echo 'ubuntu ALL=(ALL) NOPASSWD:ALL' >/etc/sudoers.d/90-cloud-init-users
-chmod 440 /etc/sudoers.d/90-cloud-init-users
+chmod 440 /etc/sudoers /etc/sudoers.d/90-cloud-init-users
 ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key
 echo ready
 exec sleep infinity
@@ -78,7 +77,8 @@ class Seat:
         variables.mkdir()
         (variables / "seats.yml").symlink_to(ROOT / "group_vars/seats.yml")
         known = {"classroom_user": "ubuntu", "classroom_organiser": "classroom", "classroom_dir": str(self.folder)}
-        here = {"ansible_host": "127.0.0.1", "ansible_port": self.port, "ec2_instance_id": "i-0123456789abcdef0"}
+        # Seconds for a connection, and two more for sudo: nothing is far away.
+        here = {"ansible_timeout": 6, "ansible_host": "127.0.0.1", "ansible_port": self.port, "ec2_instance_id": "i-0123456789abcdef0"}
         (self.folder / "hosts.yml").write_text(json.dumps({"seats": {"hosts": {self.name: here}, "vars": known}}))
 
     def ansible(self, module: str = "classroom.gpu.seat_evidence", **arguments: object) -> subprocess.CompletedProcess[str]:
@@ -93,6 +93,10 @@ class Seat:
         }
         own |= {"ANSIBLE_SSH_ARGS": "-o ControlMaster=auto -o ControlPersist=2s", "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
         return subprocess.run(command, cwd=self.folder, env=clean | own, capture_output=True, text=True, check=False, timeout=120)
+
+    def stop(self, number: int) -> None:
+        """Send SSH's server a signal: the one that listens, and those of its connections."""
+        os.killpg(self.sshd.pid, number)
 
     def end(self) -> None:
         """End what was started; the namespace goes with its last process."""

@@ -15,7 +15,7 @@ PAUSE = 1
 # Seconds after a launch or start in which a machine may be booting, first boot and the difference of two clocks included.
 YOUNG = 600
 # Seconds for an answer of a machine that has long booted, and for one that refuses: cloud-init writes keys before SSH is served.
-SHORT, GRACE = 20, 15
+SHORT, GRACE = 12, 15
 # What only this part reads of the arguments.
 OWN = ("launched", "jupyter")
 

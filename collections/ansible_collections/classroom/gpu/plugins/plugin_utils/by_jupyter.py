@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import socket
+import ssl
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,7 +14,7 @@ from ansible_collections.classroom.gpu.plugins.module_utils.jupyter import Jupyt
 from ansible_collections.classroom.gpu.plugins.module_utils.password import seat_password
 
 SESSION = "way in of this seat"
-CONNECT, SECONDS = 3, 60
+CONNECT, SECONDS = 4, 60
 # Jupyter's processes see /etc and /usr read-only: systemd runs what root is to do outside, with an environment of its own.
 CELL = """
 import subprocess
@@ -37,21 +38,42 @@ class NoHelp(Exception):
     """A clause that says why Jupyter does not lead to the seat."""
 
 
-def put_back(url: str, class_dir: Path, seat: str, ways: dict[str, str]) -> list[str]:
-    """Keep the ways into a seat as way_in.py does, and have SSH's server start anew; return what was mended. Raises NoHelp."""
-    program = inspect.getsource(way_in) + PROGRAM.format(ways=json.dumps(ways))
+def program(ways: dict[str, str]) -> str:
+    """Return what root runs: way_in.py, and a line of JSON about what it did."""
+    return inspect.getsource(way_in) + PROGRAM.format(ways=json.dumps(ways))
+
+
+def cell(text: str) -> str:
+    """Return what a kernel runs, which leaves no name behind there."""
+    return f"exec({CELL!r}, {{'program': {text!r}, 'seconds': {SECONDS}}})"
+
+
+def mended(lines: list[str]) -> list[str]:
+    """Return what the cell says that it put right. Raises NoHelp where it could not."""
     try:
-        socket.create_connection((urlsplit(url).hostname, urlsplit(url).port), CONNECT).close()
-        told = answer(url, class_dir, seat, f"exec({CELL!r}, {{'program': {program!r}, 'seconds': {SECONDS}}})")
-    except (OSError, JupyterError) as error:
-        raise NoHelp(str(error).rstrip(".")) from error
-    try:
-        said = json.loads(told[-1])
+        said = json.loads(lines[-1])
     except (ValueError, IndexError):
-        raise NoHelp(f"in it, sudo says '{told[-1] if told else 'nothing'}'") from None
+        raise NoHelp(f"sudo in it says '{lines[-1] if lines else 'nothing'}'") from None
     if "trouble" in said:
         raise NoHelp(said["trouble"])
     return said["mended"]
+
+
+def greet(host: str, port: int) -> None:
+    """Raise OSError where nobody speaks TLS at a port, within seconds: a machine that hangs still takes connections."""
+    trusting = ssl.create_default_context()  # who it is, the log-in asks
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+    with socket.create_connection((host, port), CONNECT) as plain, trusting.wrap_socket(plain):
+        pass
+
+
+def put_back(url: str, class_dir: Path, seat: str, ways: dict[str, str]) -> list[str]:
+    """Keep the ways into a seat as way_in.py does, and have SSH's server start anew; return what was mended. Raises NoHelp."""
+    try:
+        greet(urlsplit(url).hostname, urlsplit(url).port)
+        return mended(answer(url, class_dir, seat, cell(program(ways))))
+    except (OSError, JupyterError) as error:
+        raise NoHelp(str(error).rstrip(".")) from error
 
 
 def answer(url: str, class_dir: Path, seat: str, code: str) -> list[str]:
