@@ -76,7 +76,7 @@ class Seat:
         variables = self.folder / "group_vars"
         variables.mkdir()
         (variables / "seats.yml").symlink_to(ROOT / "group_vars/seats.yml")
-        known = {"classroom_user": "ubuntu", "classroom_organiser": "classroom", "classroom_dir": str(self.folder)}
+        known = {"classroom_user": "ubuntu", "base_account": "classroom", "classroom_dir": str(self.folder)}
         # Seconds for a connection, and two more for sudo: nothing is far away.
         here = {"ansible_timeout": 6, "ansible_host": "127.0.0.1", "ansible_port": self.port, "ec2_instance_id": "i-0123456789abcdef0"}
         (self.folder / "hosts.yml").write_text(json.dumps({"seats": {"hosts": {self.name: here}, "vars": known}}))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.classroom.gpu.plugins.plugin_utils import refusal
 
-SEAT = refusal.Seat("s01", "198.18.0.7", "i-0123456789abcdef0")
+SEAT = refusal.Seat("s01", "198.18.0.7", "i-0123456789abcdef0", "/c")
 SSH = "Failed to connect to the host via ssh: "
 DATA = 'Data could not be sent to remote host "198.18.0.7". Make sure this host can be reached over ssh: '
 DENIED = "ubuntu@198.18.0.7: Permission denied (publickey)."
@@ -46,10 +46,10 @@ SAID = {
     "other host": (
         f"{SSH}@@@@\nREMOTE HOST IDENTIFICATION HAS CHANGED!\nHost key verification failed.",
         "HOST_KEY",
-        "take the line of i-0123",
+        "ssh-keygen -R i-0123456789abcdef0 -f '/c/known_hosts'",
     ),
     "own key": (f"{DATA}no such identity: /c/id_ed25519: No such file or directory\r\n{DENIED}", "OWN_KEY", "No such file or directory"),
-    "bad key": (f'{DATA}Load key "/c/id_ed25519": error in libcrypto\r\n{DENIED}', "OWN_KEY", "error in libcrypto"),
+    "bad key": (f'{DATA}Load key "/c/id_ed25519": error in libcrypto\r\n{DENIED}', "OWN_KEY", "chmod 0600 '/c/id_ed25519'"),
     "anything": (f"{SSH}a thing that nobody knows", "OTHER", "SSH ends with 'a thing that nobody knows'"),
 }
 

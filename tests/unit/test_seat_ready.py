@@ -95,7 +95,7 @@ def test_a_name_that_the_next_boot_would_change_is_put_right(seat: Path) -> None
     assert run(hostname=os.uname().nodename)["changed"]
 
 
-SEAT = refusal.Seat("s01", "198.18.0.7", "i-1")
+SEAT = refusal.Seat("s01", "198.18.0.7", "i-1", "/class")
 WAYS = {"account": "classroom", "user": "ubuntu", "key": "ssh-ed25519 AAAA"}
 JUPYTER = {"url": "https://198.18.0.7:8888/", "class_dir": "/class"}
 

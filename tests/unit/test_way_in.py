@@ -9,11 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.classroom.gpu.plugins.module_utils import way_in
 from ansible_collections.classroom.gpu.plugins.plugin_utils import by_jupyter
 from seat_lab import POSSIBLE, Seat
 
-ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(not POSSIBLE, reason="needs root, sshd, sudo and useradd on this machine")
 
 OLD = "2026-01-01T00:00:00+00:00"
@@ -150,15 +148,6 @@ def test_the_interpreter_and_what_it_starts_hear_nothing_of_a_students_settings(
     assert done.returncode == 0, done.stdout
     assert not re.search("^(PYTHONHOME|PYTHONPATH|PERL5OPT)=", done.stdout, re.MULTILINE)
     assert "OWN=kept" in done.stdout and "PATH=/usr/local/sbin:" in done.stdout and "PYTHONNOUSERSITE=1" in done.stdout
-
-
-def test_a_launch_makes_the_way_that_the_role_keeps(seat: Seat) -> None:
-    template = (ROOT / "roles/autostop/templates/user-data.j2").read_text()
-    rule = way_in.Ways("classroom", "ubuntu", seat.key).sudo_rule
-    filled = template.replace("{{ account }}", "classroom").replace("{{ user }}", "ubuntu")
-    assert "".join(f"    {line}\n" for line in rule.splitlines()) in filled
-    assert f"- path: {way_in.RULE}\n" in filled and f"homedir: {way_in.HOME}, shell: /bin/sh" in filled
-    assert f"path: {way_in.HOME}/.ssh/authorized_keys" in filled and f'"0700", {way_in.HOME}/.ansible' in filled
 
 
 @pytest.mark.parametrize("broken", [False, True])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from multiprocessing import current_process, parent_process
 
@@ -62,7 +63,8 @@ class Connection(ssh.Connection):
                 if not error.kind.account:  # another account would be asked in vain
                     break
         self.set_option("remote_user", heard[0].account)
-        raise refusal.Refused(refusal.Seat(*map(self.get_option, ("seat", "host", "instance"))), heard)
+        folder = os.path.dirname(self.get_option("private_key_file") or "")
+        raise refusal.Refused(refusal.Seat(*map(self.get_option, ("seat", "host", "instance")), folder), heard)
 
     def accounts(self) -> Iterator[str]:
         """Yield the account that is to be used, and then the other; after that has been used, it alone."""

@@ -25,7 +25,7 @@ class Kind:
     boots: bool = False
 
 
-# {seat}, {address}, {instance} and {said}, the last thing that was said, are filled in.
+# {seat}, {address}, {instance}, {folder} and {said}, the last thing that was said, are filled in.
 BY_JUPYTER = "`ansible-playbook site.yml -e seats={seat}` puts it right through the seat's Jupyter"
 POWER = "`ansible-playbook playbooks/stop.yml -e seats={seat}` and then `ansible-playbook site.yml -e seats={seat}` boot it anew"
 ANEW = (
@@ -33,7 +33,8 @@ ANEW = (
     "and `ansible-playbook site.yml -e seats={seat}` give another machine"
 )
 ACCESS = "If this computer is in another network than before, type `ansible-playbook playbooks/access.yml -e here=true`; if not, "
-TRUST = "If somebody gave the seat new keys on purpose, take the line of {instance} out of the class's known_hosts; if not, do not go on"
+TRUST = "If somebody gave the seat new keys on purpose, type `ssh-keygen -R {instance} -f '{folder}/known_hosts'`; if not, do not go on"
+OWN = "Bring {folder} back from the computer that made it, or give the key its rights: `chmod 0600 '{folder}/id_ed25519'`"
 REINSTALL = "In the terminal of its Jupyter type `sudo apt-get install --reinstall python3-minimal`"
 
 KEY = Kind("the class's key is not taken (the key file was emptied, or the login shell does not exist)", BY_JUPYTER, account=True)
@@ -50,9 +51,7 @@ ROUTE = Kind("no way leads from here to {address} ('{said}')", "Look at this com
 BOOTS = Kind("it is booting or shutting down ('{said}')", "Run the same again in a minute", boots=True)
 LOST = Kind("it was lost in the middle of a task ('{said}')", "Run the same again once it answers")
 HOST_KEY = Kind("what answers at {address} has another host key than at the first contact", TRUST)
-OWN_KEY = Kind(
-    "the class's private key cannot be used here ('{said}')", "Bring the class's folder back from a copy, with `chmod 0600 id_ed25519`"
-)
+OWN_KEY = Kind("the class's private key cannot be used here ('{said}')", OWN)
 PYTHON = Kind("its /usr/bin/python3 does not run ('{said}')", REINSTALL)
 OTHER = Kind("SSH ends with '{said}'", POWER, boots=True)
 
@@ -99,11 +98,12 @@ class Unheard(Exception):
 
 @dataclass(frozen=True)
 class Seat:
-    """What a sentence calls a seat and its machine."""
+    """What a sentence calls a seat, its machine and the class's folder."""
 
     seat: str
     address: str
     instance: str
+    folder: str
 
 
 class Refused(AnsibleConnectionFailure):
