@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import json
 import os
-import re
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from unittest.mock import Mock
@@ -208,48 +208,38 @@ def ansible(program: str, *arguments: str, **environment: str) -> subprocess.Com
 
 
 class Listener:
-    """A port on loopback that takes connections, and either says nothing to them or ends them."""
+    """A port on loopback that takes connections, says nothing to them, and ends them as soon as it may."""
 
-    def __init__(self, ends: bool) -> None:
+    def __init__(self, may_end: Callable[[], bool]) -> None:
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.port = self.socket.getsockname()[1]
-        self.kept: list[socket.socket] = []
-        self.ends = ends
+        self.may_end = may_end
         threading.Thread(target=self.serve, daemon=True).start()
 
     def serve(self) -> None:
         while True:
-            try:
-                one = self.socket.accept()[0]
-            except OSError:
-                return
-            if self.ends:
-                one.close()
-            else:
-                self.kept.append(one)
+            one = self.socket.accept()[0]
+            while not self.may_end():
+                time.sleep(0.05)
+            one.close()
 
 
-@pytest.fixture(params=["closed", "mute", "dropped"])
-def port(request: pytest.FixtureRequest) -> Iterator[tuple[str, int]]:
-    """A port at which SSH's server is stopped, hangs, or ends each connection."""
-    if request.param == "closed":
-        yield request.param, 1
-        return
-    listener = Listener(request.param == "dropped")
-    yield request.param, listener.port
-    listener.socket.close()
+# SSH's server is stopped, hangs, or ends each connection.
+SERVERS = {
+    "server on it does not run": lambda: 1,
+    "server on it hangs": lambda: Listener(lambda: False).port,
+    "server on it ends each connection ('": lambda: Listener(lambda: True).port,
+}
 
 
-PARTS = {"closed": "server on it does not run", "mute": "server on it hangs", "dropped": "server on it ends each connection ('"}
-
-
-def test_a_seat_whose_ssh_does_not_serve_is_unreachable_with_the_cause(port: tuple[str, int], tmp_path: Path) -> None:
-    name, number = port
-    there = f"ansible_host=127.0.0.1 ansible_port={number} ansible_timeout=2 ansible_connection=classroom.gpu.seat ansible_user=classroom"
-    words = ("-i", "s01,", "all", "-m", "classroom.gpu.seat_ready", "-a", "timeout=1", "-e", there, "-e", "ansible_second_user=ubuntu")
+@pytest.mark.parametrize("part", SERVERS)
+def test_a_seat_whose_ssh_does_not_serve_is_unreachable_with_the_cause(part: str, tmp_path: Path) -> None:
+    there = f"ansible_host=127.0.0.1 ansible_port={SERVERS[part]()} ansible_timeout=2 ansible_connection=classroom.gpu.seat"
+    accounts = "ansible_user=classroom ansible_second_user=ubuntu"
+    words = ("-i", "s01,", "all", "-m", "classroom.gpu.seat_ready", "-a", "timeout=1", "-e", there, "-e", accounts)
     done = ansible("ansible", *words, ANSIBLE_HOME=str(tmp_path))
     assert done.returncode == 4 and "UNREACHABLE" in done.stdout, done.stdout + done.stderr
-    assert f"s01 cannot be reached over SSH: SSH's {PARTS[name]}" in done.stdout, done.stdout
+    assert f"s01 cannot be reached over SSH: SSH's {part}" in done.stdout, done.stdout
 
 
 PLAY = """
@@ -257,22 +247,24 @@ PLAY = """
   strategy: ansible.builtin.host_pinned
   gather_facts: false
   tasks:
-    - {name: First, classroom.gpu.seat_ready: {timeout: 6}}
+    - {name: First, classroom.gpu.seat_ready: {timeout: 1}}
     - {name: Second, ansible.builtin.command: "true", changed_when: false}
-    - {name: Third, ansible.builtin.command: "true", changed_when: false}
+    - {name: Third, ansible.builtin.file: {path: "{{ inventory_dir }}/{{ inventory_hostname }}", state: touch}}
 """
 
 
 def test_a_seat_that_hangs_holds_no_other_up(tmp_path: Path) -> None:
-    """Two are here, where nothing has to be connected to; the third takes a connection and never says a word."""
-    listener = Listener(ends=False)
-    mute = {"ansible_connection": "classroom.gpu.seat", "ansible_host": "127.0.0.1", "ansible_port": listener.port, "ansible_timeout": 3}
+    """Two are here, where nothing has to be connected to; the third says nothing until both are done, and so can only be the last."""
+    listener = Listener(lambda: all((tmp_path / seat).exists() for seat in ("s02", "s03")))
+    mute = {"ansible_connection": "classroom.gpu.seat", "ansible_host": "127.0.0.1", "ansible_port": listener.port, "ansible_timeout": 100}
     here = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
     (tmp_path / "hosts.yml").write_text(json.dumps({"seats": {"hosts": {"s01": mute, "s02": here, "s03": here}}}))
     (tmp_path / "play.yml").write_text(PLAY)
     done = ansible(
         "ansible-playbook", "-i", f"{tmp_path}/hosts.yml", f"{tmp_path}/play.yml", ANSIBLE_HOME=str(tmp_path), ANSIBLE_FORKS="20"
     )
-    listener.socket.close()
-    lines = [line for line in done.stdout.splitlines() if re.match(r"ok: |fatal: ", line)]
-    assert len(lines) == 7 and lines[-1].startswith("fatal: [s01]: UNREACHABLE!"), done.stdout + done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.startswith("fatal: ")]
+    assert len(lines) == 1 and "s01 cannot be reached over SSH: SSH's server on it ends each connection" in lines[0], (
+        done.stdout + done.stderr
+    )
+    assert {path.name for path in tmp_path.glob("s0?")} == {"s02", "s03"}
