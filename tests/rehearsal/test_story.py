@@ -262,6 +262,7 @@ def holders(classroom: Classroom, seat: str, user: str, words: list[str]) -> lis
 
 # --- repair ---------------------------------------------------------------------------------------------------------------------------
 
+CLOSED = ": >/home/ubuntu/.ssh/authorized_keys"
 DAMAGE = "cd /opt/conda/envs/dl_aws/lib/python3.11 && rm -v abc.py site-packages/numpy/__init__.py site-packages/IPython/__init__.py"
 BREAKS = {
     "jupyter_stopped": "sudo systemctl disable --now jupyter",
@@ -270,24 +271,28 @@ BREAKS = {
     "course_deleted": "rm -r ~/dl_tutorial",
     "driver_let_go": "sudo apt-mark unhold libcuda1 nvidia-kernel-open-dkms && sudo rm -v /etc/modprobe.d/classroom-nouveau.conf",
     "toolkit_removed": "sudo dpkg --remove --force-depends cuda-nvcc-12-9",
+    "log_in_closed": f"sudo sh -ec '{CLOSED}; rm /etc/sudoers.d/90-cloud-init-users; usermod --shell /bin/nope ubuntu'",
+    "ssh_lost": f"sudo sh -ec '{CLOSED}; rm -r /var/lib/classroom; usermod --shell /bin/nope classroom; systemctl stop ssh'",
 }
 # What a run says about the damage that it mended, as warnings above the table.
 MENDED = {
     "driver_let_go": ["The hold of libcuda1 nvidia-kernel-open-dkms was gone: put back", "Nouveau was not kept out"],
     "toolkit_removed": ["cuda-nvcc-12-9 was gone or damaged: installed again"],
+    "ssh_lost": ["SSH let nobody in; its Jupyter did, where this was put right: account classroom: home and shell"],
 }
 
 
 # What molecule breaks and mends, too, each in its role's scenario.
-LATER = ("certificate_deleted", "course_deleted", "toolkit_removed")
+LATER = ("certificate_deleted", "course_deleted", "toolkit_removed", "log_in_closed")
+# What no student works with: what was proven still holds. (The controller kept the certificate, so it comes back as it was.)
+APART = ("certificate_deleted", "log_in_closed", "ssh_lost")
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in LATER else ()) for name in BREAKS])
 def test_a_broken_seat_is_repaired_and_no_other_touched(classroom: Classroom, name: str) -> None:
     broken = classroom.ssh("s01", BREAKS[name])
     assert broken.returncode == 0, broken.stderr
-    # The controller kept the certificate, so it comes back as it was under the running server: what was proven still holds.
-    run = repaired(classroom, name, anew=name != "certificate_deleted")
+    run = repaired(classroom, name, anew=name not in APART)
     said = " ".join(" ".join(line.split()) for line in run.output.splitlines())  # a warning is broken at the screen's edge
     assert [sentence for sentence in MENDED.get(name, []) if sentence not in said] == [], run.output
     assert classroom.ssh("s01", "sudo sha256sum --check --quiet /run/jupyter/started && systemctl is-active jupyter").stdout == "active\n"

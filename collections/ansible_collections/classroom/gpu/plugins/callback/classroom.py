@@ -94,7 +94,8 @@ class CallbackModule(CallbackBase):
     def v2_runner_on_unreachable(self, result) -> None:
         """Learn that a seat cannot be reached."""
         self.see(result)
-        self.troubles[result.host.name] = f"cannot be reached over SSH: {first_line(result.result.get('msg', ''))}"
+        # The connection says which seat it is and what keeps from it; Ansible says before that what everybody sees.
+        self.troubles[result.host.name] = first_line(result.result.get("msg", "").removeprefix("Task failed: "))
 
     def see(self, result) -> None:
         """Note the address of a seat that takes part."""
