@@ -201,7 +201,7 @@ import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.classroom.gpu.plugins.module_utils import conda_engine
+from ansible_collections.classroom.gpu.plugins.module_utils import causes, conda_engine
 from ansible_collections.classroom.gpu.plugins.module_utils.conda_prefix import (
     Found,
     Wanted,
@@ -427,6 +427,7 @@ def settle(module: AnsibleModule, params: dict) -> dict:
         module.fail_json(msg=f"{env.prefix}: {error.strerror} ({error.filename or 'while writing'}). After that is mended, run again.")
 
 
+@causes.told
 def main() -> None:
     """Bring the environment into its state, and those beside it."""
     either = [("environment", "specs")]

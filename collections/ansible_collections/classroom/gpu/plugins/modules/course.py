@@ -79,6 +79,7 @@ set_aside:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.classroom.gpu.plugins.module_utils import causes
 from ansible_collections.classroom.gpu.plugins.module_utils.course_checkout import Course, GitError, sentences, settle
 
 SPEC = {
@@ -90,6 +91,7 @@ SPEC = {
 }
 
 
+@causes.told
 def main() -> None:
     """Compare the checkout with the course, and say what stays different."""
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)

@@ -103,6 +103,7 @@ msg:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.classroom.gpu.plugins.module_utils import causes
 from ansible_collections.classroom.gpu.plugins.module_utils.course_download import DataError, Store, settle, summary
 
 ITEM = {
@@ -121,6 +122,7 @@ SPEC = {
 }
 
 
+@causes.told
 def main() -> None:
     """Bring the data to what the list says."""
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)

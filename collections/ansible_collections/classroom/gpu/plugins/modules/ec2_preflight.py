@@ -97,6 +97,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.classroom.gpu.plugins.module_utils import (
     books,
+    causes,
     class_hours,
     ledger,
     machines,
@@ -504,6 +505,7 @@ def report(found: dict, problems: list[str], params: dict) -> None:
         found["changed"] = write_plan(found, problems, params) or found["changed"]
 
 
+@causes.told
 def main() -> None:
     """Look, then answer with what was found or with all that is wrong."""
     text = {name: {"type": "str"} for name in ("region", "image", "course")}

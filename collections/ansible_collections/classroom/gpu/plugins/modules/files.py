@@ -114,7 +114,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.classroom.gpu.plugins.module_utils import units
+from ansible_collections.classroom.gpu.plugins.module_utils import causes, units
 
 ARGUMENTS = {
     "files": {
@@ -284,6 +284,7 @@ def go_through(module: AnsibleModule) -> dict[str, dict]:
     return changes
 
 
+@causes.told
 def main() -> None:
     """Go through the list, then through the units."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True, no_log=True)  # the system's log is no place for whole files

@@ -32,6 +32,7 @@ import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.classroom.gpu.plugins.module_utils import causes
 
 GIB = 2**30
 BLOCKS = Path("/sys/class/block")
@@ -99,6 +100,7 @@ def run(module: AnsibleModule) -> dict:
     return {"changed": changed or after != before, "msg": f"{path} had {before / GIB:.1f} GiB, and has {after / GIB:.1f} GiB."}
 
 
+@causes.told
 def main() -> None:
     """Grow, or say why not."""
     spec = {

@@ -52,6 +52,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.facts.system.distribution import DistributionFactCollector
+from ansible_collections.classroom.gpu.plugins.module_utils import causes
 
 STATIC = Path("/etc/hostname")
 # https://docs.cloud-init.io/en/latest/explanation/return_codes.html: 2 is a boot that finished, with errors that it could get over.
@@ -85,6 +86,7 @@ def rename(module: AnsibleModule, name: str) -> None:
         module.run_command(["hostnamectl", *kinds, "set-hostname", name], check_rc=True)
 
 
+@causes.told
 def main() -> None:
     """Wait, name, and tell."""
     module = AnsibleModule(

@@ -62,6 +62,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.classroom.gpu.plugins.module_utils import causes
 from ansible_collections.classroom.gpu.plugins.module_utils.wheels import distributions, name, whole
 
 # Written when all is installed: what the environment was made from. Its time says since when nothing may have changed.
@@ -121,6 +122,7 @@ def record(prefix: Path, digest: str) -> None:
     draft.replace(prefix / STATE)
 
 
+@causes.told
 def main() -> None:
     """Compare the environment with its lock, and make them agree."""
     module = AnsibleModule(

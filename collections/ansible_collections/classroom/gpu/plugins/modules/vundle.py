@@ -92,6 +92,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.classroom.gpu.plugins.module_utils import causes
 from ansible_collections.classroom.gpu.plugins.module_utils.course_checkout import UNATTENDED
 
 SPEC = {
@@ -378,6 +379,7 @@ def settle(vim: Vim, check: bool) -> dict:
     return {"changed": bool(faults) or stale, "installed": installed, "mended": mended + vim.kept}
 
 
+@causes.told
 def main() -> None:
     """Say what was mended, and where the student's own work is kept."""
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
