@@ -74,7 +74,7 @@ def is_here(path: Path, sure: bool) -> bool:
 
 def blocked_below(code: int, near: Path) -> Path | None:
     """Return what a tool met and did not name: a file that is immutable, a folder that is closed."""
-    is_wrong = {errno.EPERM: protected, errno.EACCES: closed}.get(code)
+    is_wrong = {errno.EPERM: protected, errno.EACCES: closed}.get(code) if near != Path("/") else None
     return next(filter(is_wrong, chain([near], below(near))), None) if is_wrong else None
 
 
@@ -102,6 +102,8 @@ def sentence(code: int | None, path: Path, words: str = "") -> str:
     }
     if code in kinds:
         return kinds[code](path)
+    if code == errno.ENOENT:
+        path = next(one for one in (*reversed(path.parents), path) if one == path or not os.path.lexists(one))
     return f"{at(path)} {SAID.get(code, '') or f'cannot be used: {words or os.strerror(code or 0)}.'}"
 
 

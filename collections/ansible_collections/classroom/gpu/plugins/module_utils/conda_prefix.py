@@ -266,7 +266,10 @@ def intact(prefix: Path | str, entry: dict, since: float) -> bool:
         return False
     if not digest or max(status.st_mtime, status.st_ctime) < since:
         return True
-    return os.path.isfile(path) and hashlib.sha256(Path(path).read_bytes()).hexdigest() == digest
+    try:
+        return os.path.isfile(path) and hashlib.sha256(Path(path).read_bytes()).hexdigest() == digest
+    except PermissionError:  # what cannot be read is of no use to a student either
+        return False
 
 
 def restored(prefix: Path, found: Found) -> Found:

@@ -25,6 +25,8 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
+from ansible_collections.classroom.gpu.plugins.module_utils import causes
+
 PARTIAL = ".course-data"  # what is not complete, and what is known of what is
 BLOCK = 1 << 20
 MEND = "correct the course's data"
@@ -266,7 +268,7 @@ def download(item: Item, half: Path, patience: int) -> None:
             refused = True
         except (OSError, http.client.HTTPException, Interrupted) as error:
             if getattr(error, "errno", None) == errno.ENOSPC:
-                raise DataError(f"{item.url}: the disk of {half.parent} is full. Make room; the next run continues") from error
+                raise DataError(f"{causes.cause(error, half.parent)} The next run continues with {item.url}.") from error
             now = max(size_of(half), 0)
             if now <= have:
                 reason = getattr(error, "reason", None) or error
@@ -347,7 +349,8 @@ def unpack(item: Item, archive: Path, tree: Path) -> None:
                 shutil.copyfileobj(source, file, BLOCK)
     except (DataError, *ARCHIVE_ERRORS) as error:
         shutil.rmtree(tree, ignore_errors=True)
-        raise DataError(f"{item.url} cannot be unpacked into {item.dest}: {error}") from error
+        why = causes.cause(error, tree) if isinstance(error, OSError) and error.errno else error
+        raise DataError(f"{item.url} cannot be unpacked into {item.dest}: {why}") from error
     os.sync()  # before the mark, which says that all of it is there
     (tree / item.mark.name).write_text(f"{item.url}\n", encoding="utf-8")
 

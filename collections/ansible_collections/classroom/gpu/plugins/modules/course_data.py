@@ -128,8 +128,10 @@ def main() -> None:
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
     try:
         result = settle(Store(module.params), module.check_mode)
-    except (DataError, OSError) as error:
+    except DataError as error:
         module.fail_json(msg=str(error))
+    except OSError as error:
+        module.fail_json(msg=causes.cause(error, module.params["root"]))
     if result["repaired"] and not module.check_mode:
         module.warn(f"Data that were gone or altered are as the course has them again: {', '.join(result['repaired'])}.")
     if result["set_aside"]:

@@ -125,7 +125,7 @@ def main() -> None:
         if not module.check_mode:
             bring(path, size, said)
     except OSError as error:
-        module.fail_json(msg=f"The reserve {path} cannot be made: {error}. Delete what lies there, and run this again.")
+        module.fail_json(msg=f"The reserve {path} cannot be made: {causes.sentence(error.errno, path)}")
     module.exit_json(changed=True, **found)
 
 
