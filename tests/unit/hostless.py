@@ -77,15 +77,19 @@ def running_module(module: ModuleType, arguments: dict) -> dict:
 class Forked(get_context("fork").Process):
     """A module of Ansible's in a process and group of its own, which needs not import anew what this one has."""
 
-    def __init__(self, module: ModuleType, arguments: dict) -> None:
+    def __init__(self, module: ModuleType, arguments: dict, user: int = 0) -> None:
         super().__init__()
-        self.module, self.arguments = module, arguments
+        self.module, self.arguments, self.user = module, arguments, user
         self.heard, self.said = Pipe(duplex=False)
         self.start()
         self.said.close()
 
     def run(self) -> None:
         os.setsid()
+        if self.user:
+            os.setgroups([])
+            os.setgid(self.user)
+            os.setuid(self.user)
         self.said.send(running_module(self.module, self.arguments))
 
     def result(self) -> dict:

@@ -44,11 +44,12 @@ def cause(error: OSError, near: str | Path = "") -> str:
 def of_words(words: str, near: str | Path) -> str:
     """Tell what a tool met, by what it wrote and by the disk that it worked on; empty where neither has to do with a path.
 
-    The disk is asked, too, because some tools take away what filled it, and others say `write error` and no more.
+    Disk and path are looked at, too: some tools take away what filled a disk, and others keep the system's word to themselves.
     """
     for line in words.splitlines():
-        code = next((WORDS[word] for word in WORDS if word in line), 0)
-        path = named(line, Path(near)) if code else None
+        code, path = next((WORDS[word] for word in WORDS if word in line), 0), named(line, Path(near))
+        if not code and path and protected(path):
+            return forbidden(path)
         if code in DISK:
             return sentence(code, path or Path(near))
         if code and (path := path or blocked_below(code, Path(near))):

@@ -42,6 +42,12 @@ def give_back(top: Path, uid: int, least: int = 0o700, *, deep: str = "folders",
     return lost
 
 
+def taken(top: Path) -> str:
+    """Return a folder in which this user may not work, as it is another's; empty where there is none."""
+    folders = (os.path.join(here, name) for here, names, _ in os.walk(top) for name in names)
+    return next((path for path in folders if not os.path.islink(path) and not os.access(path, os.R_OK | os.W_OK | os.X_OK)), "")
+
+
 def told(lost: list[str], check: bool) -> str:
     """Say what was given back, in a sentence without its full stop."""
     more = f" and {len(lost) - 1} more in it" if len(lost) > 1 else ""

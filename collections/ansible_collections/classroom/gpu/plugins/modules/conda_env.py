@@ -213,7 +213,7 @@ from ansible_collections.classroom.gpu.plugins.module_utils.conda_prefix import 
     wanted,
     write_state,
 )
-from ansible_collections.classroom.gpu.plugins.module_utils.rights import give_back, told
+from ansible_collections.classroom.gpu.plugins.module_utils.rights import give_back, taken, told
 
 SPEC = {
     "path": {"type": "path", "required": True},
@@ -349,7 +349,7 @@ class CondaEnv:
         versions = dict(found.versions)
         if not found.only_damaged:
             versions = self.conda(found, install=False) | {package: versions[package] for package in found.wheels}
-        if not (self.prefix / "bin/python").exists():
+        if not os.path.exists(self.prefix / "bin/python"):
             return versions | self.want.locked
         changes = self.wheels("--dry-run") if found.wheels_due else ""
         return versions | dict(re.findall(r"^ \+ ([^=\s]+)==(\S+)", changes, re.MULTILINE))
@@ -402,7 +402,8 @@ def present(env: CondaEnv) -> dict:
     found = look(env.prefix, env.want, since)
     # What cannot be entered is damaged: so rights are looked at only then.
     lost = give_back(env.prefix, os.geteuid(), check=check) if found.conda_due or found.wheels_due else []
-    found = look(env.prefix, env.want, since) if lost and not check else found
+    if lost and not check:
+        found = look(env.prefix, env.want, since)
     due = found.conda_due or found.wheels_due
     before, after, said = found.versions, found.versions, {}
     if due and check and not env.ready():  # only what the stack says is known
@@ -410,6 +411,8 @@ def present(env: CondaEnv) -> dict:
         said = {"msg": f"A run first makes the tool environment {env.tools}, and then asks the solver for versions."}
     elif due and check:
         after = env.plan(found)
+    elif due and (wall := taken(env.prefix)):
+        env.module.fail_json(msg=causes.forbidden(Path(wall)))
     elif due:
         after = env.apply(found).versions
     result = report(before, after, found.damaged_conda + found.damaged_wheels)
