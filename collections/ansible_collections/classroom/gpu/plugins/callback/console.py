@@ -5,6 +5,7 @@ from __future__ import annotations
 from ansible import constants, context
 from ansible.playbook.task_include import TaskInclude
 from ansible.plugins.callback import default
+from ansible_collections.classroom.gpu.plugins.plugin_utils import failures
 
 DOCUMENTATION = """
 name: console
@@ -17,10 +18,7 @@ PROOF = "classroom.gpu.seat_proof"
 PREFLIGHT = "classroom.gpu.ec2_preflight"
 EC2 = "classroom.gpu.ec2_"
 # Tasks that fail with a sentence: ours, written for the organiser, and EC2's own. Everything else fails with all that Ansible knows.
-SENTENCES = (
-    *(EC2, "classroom.gpu.apt_set", "classroom.gpu.grow_root", "classroom.gpu.role_arguments"),
-    *("ansible.builtin.assert", "ansible.builtin.fail", "amazon.aws."),
-)
+SENTENCES = ("classroom.gpu.", "ansible.builtin.assert", "ansible.builtin.fail", "amazon.aws.")
 # Strategies of plays in which each seat goes its own way.
 APART = ("ansible.builtin.free", "ansible.builtin.host_pinned")
 
@@ -86,7 +84,8 @@ class CallbackModule(default.CallbackModule):
 
     def is_sentence(self, result) -> bool:
         """Say whether the message of a failure is all that an organiser needs."""
-        return not self._display.verbosity and str(result.task.resolved_action).startswith(SENTENCES)
+        ours = not self._display.verbosity and str(result.task.resolved_action).startswith(SENTENCES)
+        return ours and (bool(result.task.loop) or not failures.is_unforeseen(result.result))
 
     def say(self, result, prefix: str) -> None:
         """Print the message of a failure below the name of its task."""
