@@ -1,4 +1,4 @@
-"""The table that closes a run: what was proven, why a seat is not, in full, and what to do next, never the same again where that cannot help."""
+"""The table that closes a run: what was proven, why a seat is not, in full, and never the same again where that cannot help."""
 
 from __future__ import annotations
 

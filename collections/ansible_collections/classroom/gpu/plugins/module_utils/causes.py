@@ -51,7 +51,7 @@ def of_words(words: str, near: str | Path) -> str:
         if not code and path and protected(path):
             return forbidden(path)
         if code in DISK:
-            return sentence(code, path or Path(near))
+            return sentence(code, met(code, line, Path(near)))
         if code and (path := path or blocked_below(code, Path(near))):
             return sentence(code, path)
     if not words.strip() or not is_full(existing(Path(near))):
@@ -59,10 +59,21 @@ def of_words(words: str, near: str | Path) -> str:
     return sentence(errno.ENOSPC, Path(near))
 
 
-def named(line: str, near: Path) -> Path | None:
-    """Return the path that a line is about, where it is one of this machine; relative ones are below `near`."""
+def paths(line: str, near: Path) -> list[Path]:
+    """Return the paths of this machine that a line is about; relative ones are below `near`."""
     found = (next(filter(None, one)) for one in PATH.findall(line))
-    return next((near / path for path in found if is_here(near / path, sure="/" in path)), None)
+    return [near / path for path in found if is_here(near / path, sure="/" in path)]
+
+
+def named(line: str, near: Path) -> Path | None:
+    """Return the first path that a line is about."""
+    return next(iter(paths(line, near)), None)
+
+
+def met(code: int, line: str, near: Path) -> Path:
+    """Return the path whose disk a line is about: of a copy it names two."""
+    is_it = {errno.ENOSPC: is_full, errno.EROFS: is_read_only}.get(code, bool)
+    return next((path for path in [*paths(line, near), near] if is_it(existing(path))), near)
 
 
 def is_here(path: Path, sure: bool) -> bool:
@@ -141,6 +152,11 @@ def is_full(folder: Path) -> bool:
         disk = os.statvfs(folder)
         return bool(disk.f_blocks) and not disk.f_flag & os.ST_RDONLY and (disk.f_bavail * disk.f_frsize < LEAST or is_without_files(disk))
     return False
+
+
+def is_read_only(folder: Path) -> bool:
+    """Tell whether nothing can be written to the disk of a folder."""
+    return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
 
 
 def is_without_files(disk: os.statvfs_result) -> bool:

@@ -36,7 +36,15 @@ ARCHIVE_ERRORS = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lz
 
 
 class DataError(Exception):
-    """The data cannot be had; the text says which, why, and what to do."""
+    """The data cannot be had; the text says which, why, and what to do; `again`, whether the same command may help."""
+
+    again = False
+
+
+class Unanswered(DataError):
+    """A server did not answer, or stopped in the middle: the next run continues."""
+
+    again = True
 
 
 class Interrupted(Exception):
@@ -200,7 +208,7 @@ class Store:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 lock.seek(0)
-                raise DataError(f"Process {lock.read()} still downloads into {self.root}: run again when it has ended") from error
+                raise Unanswered(f"Process {lock.read()} still downloads into {self.root}: run again when it has ended") from error
             lock.truncate(0)
             lock.write(str(os.getpid()))
             lock.flush()
@@ -273,7 +281,7 @@ def download(item: Item, half: Path, patience: int) -> None:
             if now <= have:
                 reason = getattr(error, "reason", None) or error
                 here = f"{now} of {item.size} bytes are here; the next run continues"
-                raise DataError(f"{item.url} cannot be had: {reason} ({here})") from error
+                raise Unanswered(f"{item.url} cannot be had: {reason} ({here})") from error
     if size_of(half) > item.size:
         half.unlink()
         raise wrong_size(item, "more")

@@ -179,6 +179,10 @@ kept:
   returned: always
   type: list
   elements: str
+again:
+  description: Whether the same command may help, as where a channel did not answer.
+  returned: failure
+  type: bool
 also:
   description: The same of each environment in O(also).
   returned: always
@@ -309,12 +313,13 @@ class CondaEnv:
         done = self.run(str(self.tools / "bin/python"), "-m", ENGINE, stdin=json.dumps(request))
         reply = conda_engine.reply(done.stdout, done.stderr, done.returncode)
         if "error" in reply:
-            self.refuse(reply["error"])
+            self.refuse(reply["error"], again=reply.get("again", False))
         return reply["packages"]
 
-    def refuse(self, words: str, where: str = "") -> None:
+    def refuse(self, words: str, where: str = "", *, again: bool = False) -> None:
         """Fail with what an engine said, or with what the system refused it."""
-        self.module.fail_json(msg=causes.of_words(words, self.prefix) or f"{self.prefix}: {where}{words}")
+        why = causes.of_words(words, self.prefix)
+        self.module.fail_json(msg=why or f"{self.prefix}: {where}{words}", again=again and not why)
 
     def uv(self, *arguments: str, stdin: str = "") -> str:
         """Run uv on the environment's Python and return what it says."""

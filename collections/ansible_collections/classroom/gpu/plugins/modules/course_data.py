@@ -96,6 +96,10 @@ set_aside:
   returned: success
   type: list
   elements: str
+again:
+  description: Whether the same command may help, as where a server did not answer.
+  returned: failure
+  type: bool
 msg:
   description: All of it in one sentence.
   returned: always
@@ -129,7 +133,7 @@ def main() -> None:
     try:
         result = settle(Store(module.params), module.check_mode)
     except DataError as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=str(error), again=error.again)
     except OSError as error:
         module.fail_json(msg=causes.cause(error, module.params["root"]))
     if result["repaired"] and not module.check_mode:

@@ -77,6 +77,10 @@ mended:
   returned: always
   type: list
   elements: str
+again:
+  description: Whether the same command may help, as where a server did not answer.
+  returned: failure
+  type: bool
 """
 
 import fcntl
@@ -126,6 +130,10 @@ STATUS = ("status", "--porcelain=v2", "--branch", "--untracked-files=no", "--ign
 
 class VimError(Exception):
     """The plugins cannot be had; the text says which, from where, and why."""
+
+
+class Unreached(VimError):
+    """The server of a plugin does not answer."""
 
 
 class Blocked(Exception):
@@ -251,7 +259,7 @@ class Plugin:
         try:
             self.run("git", "ls-remote", "--exit-code", self.uri, "HEAD", patience=REACH)
         except VimError as error:
-            raise VimError(f"Vim's plugin {self.name} cannot be had from {self.uri}: {error}") from error
+            raise Unreached(f"Vim's plugin {self.name} cannot be had from {self.uri}: {error}") from error
 
     def clone(self) -> None:
         """Get Vundle, which nothing installs, in the way in which it gets the others, beside its place and then into it."""
@@ -403,7 +411,7 @@ def main() -> None:
         for said in vim.kept:
             module.warn(f"{said}.")
         why = causes.cause(error, vim.bundle) if isinstance(error, OSError) else str(error)
-        module.fail_json(msg=f"{why.removesuffix('.')}. The next run goes on from here.")
+        module.fail_json(msg=f"{why.removesuffix('.')}. The next run goes on from here.", again=isinstance(error, Unreached))
     for said in result["mended"]:
         module.warn(f"{said}.")
     module.exit_json(**result)
