@@ -138,6 +138,8 @@ def test_what_was_changed_behind_its_back_the_next_run_puts_right(organiser: Org
     assert status == 0 and "changed=0" not in said and "0.0.0.0/0" in organiser.networks(), said
     status, said = organiser.run("playbooks/provision.yml")
     assert status == 0 and about(organiser, "s01") == before, said
+    for everyone in ("0.0.0.0/0", "::/0"):
+        assert f"  The class was open to the whole internet, tcp port 8888 to {everyone} in {group['GroupId']}: closed.\n" in said
     assert organiser.of(CLASSROOM)["groups"] == [group] and stat.S_IMODE(file.stat().st_mode) == 0o600
     assert "changed=0" in organiser.run("playbooks/provision.yml")[1]
 
