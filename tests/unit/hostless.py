@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import io
 import json
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from multiprocessing import Pipe, get_context
 from pathlib import Path
@@ -21,6 +23,7 @@ from botocore.config import Config
 from rehearsal.control import Control
 
 ROOT = Path(__file__).parents[2]
+NEW_MOUNTS = 0x20000  # CLONE_NEWNS, unshare(2)
 DEBIAN = "/aws/service/debian/release/12/latest/amd64"
 SIZE = "g4dn.xlarge"  # 4 vCPUs, offered in us-west-2 a, b and c
 ZONES = ["us-west-2a", "us-west-2b", "us-west-2c"]
@@ -77,15 +80,19 @@ def running_module(module: ModuleType, arguments: dict) -> dict:
 class Forked(get_context("fork").Process):
     """A module of Ansible's in a process and group of its own, which needs not import anew what this one has."""
 
-    def __init__(self, module: ModuleType, arguments: dict) -> None:
+    def __init__(self, module: ModuleType, arguments: dict, user: int = 0) -> None:
         super().__init__()
-        self.module, self.arguments = module, arguments
+        self.module, self.arguments, self.user = module, arguments, user
         self.heard, self.said = Pipe(duplex=False)
         self.start()
         self.said.close()
 
     def run(self) -> None:
         os.setsid()
+        if self.user:
+            os.setgroups([])
+            os.setgid(self.user)
+            os.setuid(self.user)
         self.said.send(running_module(self.module, self.arguments))
 
     def result(self) -> dict:
@@ -111,3 +118,26 @@ def alone(module: ModuleType, arguments: dict, **constants: float) -> list[str]:
 def next_second() -> None:
     """Wait until EC2's times tell what comes next from what was: they are whole seconds, and nothing but the clock brings the next."""
     time.sleep(1.01 - time.time() % 1)
+
+
+def on_disk(folder: Path, options: str, work: Callable[[], object]) -> object:
+    """Return what work returns in a process for which a disk of its own is mounted on a folder, as `size=1m`."""
+    heard, said = Pipe(duplex=False)
+
+    def run() -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.unshare(NEW_MOUNTS):
+            said.send(None)
+            return
+        for command in (["--make-rprivate", "/"], ["-t", "tmpfs", "-o", options, "none", str(folder)]):
+            subprocess.run(["mount", *command], check=True)
+        said.send(work())
+
+    process = get_context("fork").Process(target=run)
+    process.start()
+    said.close()
+    told = heard.recv()
+    process.join()
+    if told is None:
+        pytest.skip("only root mounts disks")
+    return told

@@ -170,7 +170,10 @@ SAID = [
     ("E: Could not get lock /var/lib/dpkg/lock. It is held by process 7 (apt-get)\n", "Process 7 (apt-get) kept the package lock"),
     ("E: Could not get lock /var/lib/dpkg/lock. ", "kept the lock /var/lib/dpkg/lock for 9 s"),
     ("E: You don't have enough free space in /var/cache/.", "The disk is full (/var/cache/): make room"),
-    ("E: Conflicting values set for option Signed-By regarding source http://h/ /: a != b", "lists disagree: Signed-By regarding source http://h/"),
+    (
+        "E: Conflicting values set for option Signed-By regarding source http://h/ /: a != b",
+        "lists disagree: Signed-By regarding source http://h/",
+    ),
     ("E: Something new\nE: Twice", "APT cannot do it for http://h/: Something new Twice"),
     ("", "it gave no reason"),
 ]

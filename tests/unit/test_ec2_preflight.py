@@ -366,6 +366,13 @@ def test_site_asks_for_a_quota_only_where_something_is_to_run_and_tries_nothing(
     assert not (physics.folder / "plan.json").exists()
 
 
+def test_a_seat_that_may_come_as_one_type_or_another_has_a_price_from_and_to(physics: Class) -> None:
+    physics.launch("physics", "s01")
+    done = physics.run(page=False, instance_types=["g4dn.xlarge", "g5.xlarge"])
+    assert "  Cost of 4 seats: from $2.17 to $3.61 an hour while they run, $0.044 while they are stopped" in done["plan"]
+    assert done["cost"]["most"]["day"] == pytest.approx(24 * (0.526 + 3 * 1.006 + 4 * (0.005 + 0.08 * 100 / 730)), abs=2)
+
+
 def test_one_look_is_all_that_a_run_needs(physics: Class) -> None:
     ids = physics.launch("physics", *SEATS)
     physics.cloud.ec2.terminate_instances(InstanceIds=ids[3:])

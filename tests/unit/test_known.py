@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.classroom.gpu.plugins.filter.access import groups_as_wanted
 from ansible_collections.classroom.gpu.plugins.module_utils import launch, machines, power
+from ansible_collections.classroom.gpu.plugins.module_utils.networks import closed
 from ansible_collections.classroom.gpu.plugins.plugin_utils.known import settled
 from ansible_collections.classroom.gpu.plugins.test.private import private_file
 
@@ -162,6 +163,27 @@ GROUPS = {
     "otherwise described": (group(SSH, JUPYTER, Description="x"), False),
     "in another network": (group(SSH, JUPYTER, VpcId="vpc-2"), False),
 }
+
+
+ASKED = {"name": "classroom-physics", "rules": [{"proto": "tcp", "ports": [22, 8888], "cidr_ip": WANTED["cidrs"]}]}
+WORLD = {"proto": "tcp", "ports": [8888], "cidr_ip": ["0.0.0.0/0"]}
+
+
+@pytest.mark.parametrize(
+    ("found", "asked", "said"),
+    [
+        (group(SSH, JUPYTER), {}, []),
+        (group(SSH, rule(8888, "0.0.0.0/0")), {}, ["tcp port 8888 to 0.0.0.0/0"]),
+        (group(rule(22, Ipv6Ranges=[{"CidrIpv6": "::/0"}])), {}, ["tcp port 22 to ::/0"]),
+        (group(rule(1, "0.0.0.0/0", ToPort=99)), {}, ["tcp ports 1 to 99 to 0.0.0.0/0"]),
+        (group({"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}), {}, ["every port to 0.0.0.0/0"]),
+        (group(rule(8888, "0.0.0.0/0"), rule(22, "0.0.0.0/0")), {"rules": [WORLD]}, ["tcp port 22 to 0.0.0.0/0"]),
+        (group(rule(8888, "0.0.0.0/0")), {"purge_rules": False}, []),
+        (group(rule(8888, "0.0.0.0/0"), GroupName="classroom-other"), {}, []),
+    ],
+)
+def test_what_let_everybody_in_and_was_closed_is_told_with_its_port(found: dict, asked: dict, said: list[str]) -> None:
+    assert closed([found], ASKED | asked) == [f"The class was open to the whole internet, {words} in sg-1: closed." for words in said]
 
 
 @pytest.mark.parametrize("case", GROUPS)

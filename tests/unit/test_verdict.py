@@ -117,6 +117,15 @@ def test_a_stack_on_a_machine(stack: str, kind: str, system: str, clashes: tuple
         assert len(found.reasons) == len(clashes), found.reasons
 
 
+@pytest.mark.parametrize(("stack", "kind", "system", "clashes"), CASES)
+def test_the_line_above_a_refusal_says_the_same(stack: str, kind: str, system: str, clashes: tuple[str, ...]) -> None:
+    found = judged(stack, kind, system)
+    more = f" (and {len(found.reasons) - 1} more)" if found.reasons[1:] else ""
+    refused = f"stack {stack} cannot run on {kind}: {(found.reasons or [''])[0]}{more}"
+    assert (found.gpu == refused) == (clashes != OK)
+    assert "framework on CPU" not in found.gpu or STACKS[stack]["gpu"] == "optional"
+
+
 def test_the_table_has_every_family_and_every_stack() -> None:
     assert len(CASES) >= 60
     assert {stack for stack, *_ in CASES} == set(STACKS)

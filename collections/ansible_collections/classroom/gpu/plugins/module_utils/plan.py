@@ -12,25 +12,40 @@ def hours(begin: str, end: str) -> float:
     return (class_hours.of_stamp(end) - class_hours.of_stamp(begin)) / timedelta(hours=1)
 
 
-def cost(kinds: list[str], disk_gib: int, sessions: list[list[str]]) -> dict:
-    """Return what seats of these types cost, in dollars: an hour and a day of running, an hour of standing still, the class's sessions.
+def cost(seats: list[list[str]], disk_gib: int, sessions: list[list[str]]) -> dict:
+    """Return what seats cost, in dollars: an hour and a day of running, an hour of standing still, the class's sessions.
+
+    Each seat is the types that it may come as, so that there is a least sum, and under `most` the largest.
+    """
+    disks = len(seats) * prices.disk(disk_gib)
+    known = [[prices.machine(kind) or 0.0 for kind in kinds if prices.machine(kind) is not None] or [0.0] for kinds in seats]
+    least, most = (running(sum(map(pick, known)) + len(seats) * prices.ADDRESS_HOUR, disks, sessions) for pick in (min, max))
+    unknown = sorted({kind for kinds in seats for kind in kinds if prices.machine(kind) is None})
+    return least | {"stopped": disks, "unknown": unknown, "most": most}
+
+
+def running(machines: float, disks: float, sessions: list[list[str]]) -> dict:
+    """Return what machines and disks of so many dollars an hour cost in an hour, a day and the class's sessions.
 
     For the sessions machines run within them alone, while the disks are there from the first one's begin to the last one's end.
     """
-    disks = len(kinds) * prices.disk(disk_gib)
-    running = sum((prices.machine(kind) or 0.0) + prices.ADDRESS_HOUR for kind in kinds)
     of_class = {}
     if sessions:
-        span = hours(min(begin for begin, _ in sessions), max(end for _, end in sessions))
-        of_class = {"sessions": running * sum(hours(*session) for session in sessions) + disks * span}
-    unknown = sorted({kind for kind in kinds if prices.machine(kind) is None})
-    return {"hour": running + disks, "day": 24 * (running + disks), "stopped": disks, "unknown": unknown} | of_class
+        whole = hours(min(begin for begin, _ in sessions), max(end for _, end in sessions))
+        of_class = {"sessions": machines * sum(hours(*session) for session in sessions) + disks * whole}
+    return {"hour": machines + disks, "day": 24 * (machines + disks)} | of_class
+
+
+def span(told: dict, what: str, one: str = "") -> str:
+    """Return a sum, from the least to the most where seats may come as one type or another; `one` comes before a single one."""
+    least, most = (f"${sums[what]:.2f}" for sums in (told, told["most"]))
+    return f"{one}{least}" if least == most else f"from {least} to {most}"
 
 
 def price(found: dict, params: dict) -> list[str]:
     """Say what the wanted seats cost."""
     told, count = found["cost"], len(found["wanted"])
-    lines = [f"Cost of {count} seats: about ${told['hour']:.2f} an hour while they run, ${told['stopped']:.3f} while they are stopped"]
+    lines = [f"Cost of {count} seats: {span(told, 'hour', 'about ')} an hour while they run, ${told['stopped']:.3f} while they are stopped"]
     lines += details(found, params) if params["page"] else []
     lines += [f"  without the price of {kind}, which is not known here: aws.amazon.com/ec2/pricing/on-demand" for kind in told["unknown"]]
     return [*lines, f"  {prices.caveat(found['region'] or prices.REGIONS[0])}"]
@@ -40,9 +55,9 @@ def details(found: dict, params: dict) -> list[str]:
     """Say what the costs are made of, and what they are for a day and for the class's hours."""
     told, month = found["cost"], found["disk_gib"] * prices.DISK_GIB_MONTH
     kinds = [f"{kind} ${dollars:.3f}" for kind in params["instance_types"] if (dollars := prices.machine(kind)) is not None]
-    lines = [f"  ${told['day']:.2f} for a day of 24 hours"]
+    lines = [f"  {span(told, 'day')} for a day of 24 hours"]
     if "sessions" in told:
-        lines.append(f"  ${told['sessions']:.2f} for classroom_sessions, stopped in between")
+        lines.append(f"  {span(told, 'sessions')} for classroom_sessions, stopped in between")
     parts = [*kinds, f"public address ${prices.ADDRESS_HOUR:.3f} an hour; disk of {found['disk_gib']} GiB ${month:.2f} a month"]
     return [*lines, f"  of that each seat: {', '.join(parts)}"]
 

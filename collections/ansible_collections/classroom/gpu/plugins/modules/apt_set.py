@@ -152,7 +152,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import ConnectionError as UrlError
 from ansible.module_utils.urls import open_url
-from ansible_collections.classroom.gpu.plugins.module_utils import alternatives, apt
+from ansible_collections.classroom.gpu.plugins.module_utils import alternatives, apt, causes
 from ansible_collections.classroom.gpu.plugins.module_utils.apt_stage import (
     ETC,
     STAGE,
@@ -473,6 +473,7 @@ def expected(found: dict, wanted: apt.Wanted, todo: apt.Work) -> list[str]:
     return sorted([*lines(held, wanted), *(f"{name} {version}" for name, version in coming.items())])
 
 
+@causes.told
 def main() -> None:
     """Compare the set with the machine, and bring the machine to it."""
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)

@@ -59,7 +59,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.classroom.gpu.plugins.module_utils import control_group, port_holder
+from ansible_collections.classroom.gpu.plugins.module_utils import causes, control_group, port_holder
 
 PROPERTIES = ("LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload", "MainPID", "ControlGroup")
 
@@ -123,6 +123,7 @@ def look(module: AnsibleModule, name: str) -> str:
     return systemctl(module, *command)
 
 
+@causes.told
 def main() -> None:
     """Compare the running service with the disk, and bring it up to date."""
     module = AnsibleModule(

@@ -81,7 +81,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors, ec2_calls, launch, machines
+from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors, causes, ec2_calls, launch, machines
 
 LIVES = 100  # machines of one seat that may come and go while EC2 remembers their tokens
 
@@ -230,6 +230,7 @@ def run(cloud: Cloud, params: dict, check: bool) -> dict:
     return outcome | {"changed": bool(ending or launched)}
 
 
+@causes.told
 def main() -> None:
     """Launch. What EC2 refuses for single seats is told; what stops everything fails in an organiser's words."""
     module = AnsibleAWSModule(argument_spec=launch.OPTIONS, supports_check_mode=True)

@@ -48,7 +48,7 @@ EXAMPLES = """
 from datetime import UTC, datetime
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors, books, costs, ec2_calls, ledger, machines, roster
+from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors, books, causes, costs, ec2_calls, ledger, machines, roster
 
 OPTIONS = {
     "classroom": {"type": "str", "required": True},
@@ -116,6 +116,7 @@ def run(report: Report) -> dict:
     return {"changed": changed or "bill" in done, "runs": runs, "lines": []} | done
 
 
+@causes.told
 def main() -> None:
     """Look, keep, report."""
     module = AnsibleAWSModule(argument_spec=OPTIONS, supports_check_mode=True)

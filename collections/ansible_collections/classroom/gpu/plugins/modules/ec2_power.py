@@ -64,7 +64,7 @@ import time
 from functools import partial
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors, ec2_calls, launch, machines, power
+from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors, causes, ec2_calls, launch, machines, power
 
 LOOKS = 3  # at a list that lacks a seat
 RESOURCES = 500  # of a CreateTags call, which takes 1000
@@ -225,6 +225,7 @@ def run(ec2, params: dict, check: bool) -> dict:
     return done | {"changed": bool(moved or equipped)}
 
 
+@causes.told
 def main() -> None:
     """Act. What EC2 refuses for single seats is told; what stops everything fails in an organiser's words."""
     module = AnsibleAWSModule(argument_spec=power.OPTIONS, supports_check_mode=True)

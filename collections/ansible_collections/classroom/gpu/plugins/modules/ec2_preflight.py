@@ -62,7 +62,10 @@ offers: {description: Zones that offer each instance type, type: dict, returned:
 to_run: {description: "Seats to be launched or started, each with the types that it may have", type: dict, returned: success}
 quotas: {description: "vCPU quotas of these types, each with family, limit, applied, used and unknown", type: list, returned: success}
 request: {description: Lines with what to ask AWS for, type: list, returned: success}
-cost: {description: "Dollars: hour, day, stopped (an hour) and, where there are sessions, sessions", type: dict, returned: success}
+cost:
+  description: "Dollars: hour, day, stopped (an hour) and, where there are sessions, sessions; as most, the same if the dearest types come"
+  type: dict
+  returned: success
 permissions: {description: "With a page: actions allowed, denied, untried, odd, and the policy that lacks", type: dict, returned: success}
 key: {description: The public key that EC2 holds for the class, type: str, returned: success}
 groups: {description: Ids of the class's security groups, type: list, returned: success}
@@ -97,6 +100,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.classroom.gpu.plugins.module_utils import (
     books,
+    causes,
     class_hours,
     ledger,
     machines,
@@ -416,8 +420,8 @@ def estimate(found: dict, params: dict) -> None:
 
 def reckon(found: dict, params: dict) -> dict:
     """Return what the wanted seats cost."""
-    there = {seat["seat"]: seat["instance_type"] for seat in found["existing"]}
-    kinds = [there.get(seat, params["instance_types"][0]) for seat in found["wanted"]]
+    there = {seat["seat"]: [seat["instance_type"]] for seat in found["existing"]}
+    kinds = [there.get(seat, params["instance_types"]) for seat in found["wanted"]]
     wrong = class_hours.session_problems(params["sessions"], zone(params))
     return plan.cost(kinds, found["disk_gib"], [] if wrong else class_hours.sessions(params["sessions"], zone(params)))
 
@@ -504,6 +508,7 @@ def report(found: dict, problems: list[str], params: dict) -> None:
         found["changed"] = write_plan(found, problems, params) or found["changed"]
 
 
+@causes.told
 def main() -> None:
     """Look, then answer with what was found or with all that is wrong."""
     text = {name: {"type": "str"} for name in ("region", "image", "course")}

@@ -51,7 +51,7 @@ import time
 from functools import partial
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors, ec2_calls, machines, prices, shape
+from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors, causes, ec2_calls, machines, prices, shape
 
 OPTIONS = {
     "classroom": {"type": "str", "required": True},
@@ -208,6 +208,7 @@ def run(seats: Types | Disks, check: bool) -> dict:
     return {"changed": bool(others), "shaped": others, "running": running, "plan": lines}
 
 
+@causes.told
 def main() -> None:
     """Change, or say in an organiser's words why not."""
     either = [("instance_type", "disk_gib")]

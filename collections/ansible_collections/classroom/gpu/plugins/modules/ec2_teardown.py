@@ -43,7 +43,7 @@ import time
 from datetime import UTC, datetime
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors, ec2_calls, roster, teardown
+from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors, causes, ec2_calls, roster, teardown
 from ansible_collections.classroom.gpu.plugins.module_utils.teardown import Kind, Thing
 
 BATCH = 100  # machines a TerminateInstances
@@ -266,6 +266,7 @@ def run(cloud: Cloud, timeout: float, check: bool) -> dict:
     return told | {"changed": bool(ending), "lines": lines, "msg": msg}
 
 
+@causes.told
 def main() -> None:
     """End the class. What EC2 refuses for single things is told; what stops everything fails in an organiser's words."""
     module = AnsibleAWSModule(argument_spec=OPTIONS, supports_check_mode=True)

@@ -68,6 +68,7 @@ import traceback
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.classroom.gpu.plugins.module_utils import causes
 
 try:
     from cryptography import x509
@@ -169,6 +170,7 @@ class Seat:
             path.chmod(mode)
 
 
+@causes.told
 def main() -> None:
     """Look, mend, and ask."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)

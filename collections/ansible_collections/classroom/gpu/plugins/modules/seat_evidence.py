@@ -48,7 +48,7 @@ layers:
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.classroom.gpu.plugins.module_utils import gpu_probe
+from ansible_collections.classroom.gpu.plugins.module_utils import causes, gpu_probe
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 BILLION = 10**9
@@ -66,6 +66,7 @@ def evidence(paths: list[str]) -> list[str]:
     return lines
 
 
+@causes.told
 def main() -> None:
     """Read, and return what was read."""
     paths = {"type": "list", "elements": "path", "required": True}

@@ -166,7 +166,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.classroom.gpu.plugins.module_utils import gpu_proof, layers
+from ansible_collections.classroom.gpu.plugins.module_utils import causes, gpu_proof, layers
 from ansible_collections.classroom.gpu.plugins.module_utils.jupyter import REPLY, Jupyter, JupyterError, Kernel, requests, websocket
 from ansible_collections.classroom.gpu.plugins.module_utils.password import seat_password
 
@@ -426,6 +426,7 @@ def identity_of(params: dict) -> dict:
     return {key: params[key] for key in ("seat", "instance_id", "boot_id", "stack_digest")} | {"evidence": seen}
 
 
+@causes.told
 def main() -> None:
     """Use the last proof if it holds, else prove the seat."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
