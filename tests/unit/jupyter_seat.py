@@ -96,19 +96,16 @@ class Seat:
         signed = authority.sign(ca, key, request, authority.of_seat("s01", [address]), days)
         (self.etc / "cert.pem").write_bytes(authority.pem(signed) + authority.pem(ca))
 
-    def start(self, environment: Path, **variables: str) -> None:
-        """Start the server, and wait until it answers."""
-        (self.etc / "kernels/dl_aws/kernel.json").write_text(kernel(environment))
+    def start(self, environment: Path, kernels: Path | None = None, **variables: str) -> None:
+        """Start the server, with kernels in its own environment or in another, and wait until it answers."""
+        (self.etc / "kernels/dl_aws/kernel.json").write_text(kernel(kernels or environment))
         settings = self.etc / "seat.py"
         settings.write_text("c = get_config()" + SETTINGS.format(root=str(self.home / "course"), hashed=jupyter_hash(SECRET, "s01")))
         own = {"HOME": str(self.home), "JUPYTER_CONFIG_DIR": str(self.etc), "JUPYTER_PATH": str(self.etc), "JUPYTER_NO_CONFIG": "1"}
         own |= {"JUPYTER_RUNTIME_DIR": str(self.home / "run"), "JUPYTER_DATA_DIR": str(self.home / "data"), "PATH": os.environ["PATH"]}
         command = [environment / "bin/jupyter-server", f"--config={settings}", "--no-browser", "--ServerApp.ip=127.0.0.1"]
-        command += [
-            f"--ServerApp.port={self.port}",
-            f"--ServerApp.certfile={self.etc / 'cert.pem'}",
-            f"--ServerApp.keyfile={self.etc / 'key.pem'}",
-        ]
+        files = {"certfile": self.etc / "cert.pem", "keyfile": self.etc / "key.pem"}
+        command += [f"--ServerApp.{name}={value}" for name, value in {"port": self.port, **files}.items()]
         with (self.home / "log").open("w") as log:
             self.server = subprocess.Popen(command, env=own | variables, stdout=log, stderr=log, start_new_session=True)
         until = time.monotonic() + 180

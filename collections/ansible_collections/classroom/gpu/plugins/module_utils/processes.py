@@ -12,6 +12,8 @@ STOPPED = "T"  # by a signal; one that a debugger holds is `t`. proc(5)
 
 def state(process: str, proc: Path = Path("/proc")) -> str:
     """Return the letter for what a process does; nothing where there is no such process."""
+    if not process:
+        return ""
     try:
         return (proc / process / "stat").read_text(encoding="utf-8", errors="replace").rpartition(") ")[2][:1]
     except OSError:

@@ -161,13 +161,15 @@ def service(module: AnsibleModule, name: str, proc: Path = Path("/proc")) -> tup
         return unit, [f"{name} is frozen: {AGAIN}, or type 'sudo systemctl thaw {name}'."], []
     if processes.state(main, proc) == processes.STOPPED:
         return unit, [f"{name}'s process {main} is stopped: {AGAIN}, or type 'sudo kill -CONT {main}'."], []
-    stopped = (
-        [pid for pid in control_group.members(group, proc) if pid != main and processes.state(pid, proc) == processes.STOPPED]
-        if group
-        else []
-    )
-    what = f"A process of the student's is stopped ({', '.join(stopped)}), and is left so: 'kill -CONT {' '.join(stopped)}' lets it go on."
+    stopped = [process for process in kernels(group, proc) if processes.state(process, proc) == processes.STOPPED]
+    what = f"A kernel of the student's is stopped ({', '.join(stopped)}), and is left so: 'kill -CONT {' '.join(stopped)}' lets it go on."
     return unit, [], [what] if stopped else []
+
+
+def kernels(group: str, proc: Path = Path("/proc")) -> list[str]:
+    """Return the ids of the kernels in a service's control group; a terminal's programs may be stopped, as Ctrl-Z does."""
+    members = control_group.members(group, proc) if group else []
+    return [process for process in members if "ipykernel_launcher" in text(proc / process / "cmdline")]
 
 
 # --- the port -------------------------------------------------------------------------------------------------------------------------

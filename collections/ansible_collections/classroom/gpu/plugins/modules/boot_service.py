@@ -84,7 +84,7 @@ from ansible_collections.classroom.gpu.plugins.module_utils import control_group
 
 PROPERTIES = ("LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload", "MainPID", "ControlGroup", "FreezerState")
 TIMES, PAUSE = 3, 2  # how often a service is asked before it counts as one that does not answer, and the seconds between
-SILENT = "it does not answer"
+SILENT = "its silence"
 
 
 def digest(path: str) -> str:
