@@ -75,21 +75,29 @@ dpkg --configure <package> or the configure menu option in dselect:
 
 """
 BROKEN_SOURCE = "E: Malformed entry 1 in list file /etc/apt/sources.list (Suite)\nE: The list of sources could not be read.\n"
-BROKEN_LIST = "E: Unable to parse package file /var/lib/apt/lists/deb.example.org_debian_dists_bookworm_InRelease (1)\n"
+GOOD, EMPTY, BAD = "Package: vim\nVersion: 9\n", "", "\0\1\2 damaged"
 
 
 @pytest.mark.parametrize(
-    ("answers", "said"),
+    ("answers", "listed", "said"),
     [
-        ({"dpkg": "", "apt_cache": "Package files:\n"}, []),
-        ({"dpkg": AUDIT, "apt_cache": ""}, ["Packages are half installed (broken): run site.yml, which repairs it"]),
-        ({"dpkg": "", "apt_cache": (100, "", BROKEN_SOURCE)}, ["Malformed entry 1 in list file /etc/apt/sources.list (Suite)): correct"]),
-        ({"dpkg": "", "apt_cache": (100, "", BROKEN_LIST)}, ["type 'sudo rm -r /var/lib/apt/lists/* && sudo apt-get update'"]),
-        ({"dpkg": "", "apt_cache": (124, "", "")}, []),  # a busy machine
+        ({"dpkg": "", "apt_get": "MetaKey: main\n"}, GOOD, []),
+        ({"dpkg": "", "apt_get": ""}, EMPTY, []),
+        ({"dpkg": AUDIT, "apt_get": ""}, GOOD, ["Packages are half installed (broken): run site.yml, which repairs it"]),
+        (
+            {"dpkg": "", "apt_get": (100, "", BROKEN_SOURCE)},
+            GOOD,
+            ["Malformed entry 1 in list file /etc/apt/sources.list (Suite)): correct"],
+        ),
+        ({"dpkg": "", "apt_get": ""}, BAD, ["debian_Packages is damaged): type 'sudo rm -r /var/lib/apt/lists/* && sudo apt-get update'"]),
+        ({"dpkg": "", "apt_get": (124, "", "")}, GOOD, []),  # a busy machine
     ],
 )
-def test_packages_that_are_half_there_and_sources_that_cannot_be_read_are_named(tmp_path: Path, answers: dict, said: list[str]) -> None:
-    found = troubles.packages(Module(**answers), tmp_path / "lock")
+def test_packages_that_are_half_there_and_lists_that_cannot_be_read_are_named(
+    tmp_path: Path, answers: dict, listed: str, said: list[str]
+) -> None:
+    (tmp_path / "debian_Packages").write_text(listed)
+    found = troubles.packages(Module(**answers), tmp_path / "lock", tmp_path)
     assert [part in sentence for part, sentence in zip(said, found, strict=True)] == [True] * len(said)
 
 
@@ -103,9 +111,9 @@ def test_what_is_being_installed_just_now_is_no_trouble(tmp_path: Path) -> None:
     ]
     with subprocess.Popen([*hold, lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout.readline() == b"\n"
-        assert troubles.packages(Module(dpkg=AUDIT), lock) == []
+        assert troubles.packages(Module(dpkg=AUDIT), lock, tmp_path) == []
         other.communicate(b"\n")
-    assert len(troubles.packages(Module(dpkg=AUDIT), lock)) == 1
+    assert len(troubles.packages(Module(dpkg=AUDIT), lock, tmp_path)) == 1
 
 
 class Disk:

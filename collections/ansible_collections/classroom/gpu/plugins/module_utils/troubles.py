@@ -94,19 +94,39 @@ def at_work(lock: Path) -> bool:
     return False
 
 
-def packages(module: AnsibleModule, lock: Path = Path("/var/lib/dpkg/lock-frontend")) -> list[str]:
+def damaged(lists: Path) -> list[str]:
+    """Return the package lists that are none: each begins with a field, as `Package: vim`."""
+    return [path.name for path in sorted(lists.glob("*_Packages")) if not re.match(r"[A-Z][\w-]*: |$", beginning(path))]
+
+
+def beginning(path: Path) -> str:
+    """Return a file's first characters; nothing where it cannot be read."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return file.read(40)
+    except OSError:
+        return ""
+
+
+def sources(module: AnsibleModule, lists: Path) -> list[str]:
+    """Say that APT cannot read its sources or lists. Its cache is not opened for that, which would take seconds."""
+    renew = "sudo rm -r /var/lib/apt/lists/* && sudo apt-get update"
+    code, _, complaint = asked(module, "apt-get", "indextargets", seconds=APT_SECONDS)
+    errors = [line[3:].strip().rstrip(".") for line in complaint.splitlines() if line.startswith("E: ")]
+    if code and errors:
+        return [f"APT cannot be used on the seat ({errors[0]}): correct that file, then type 'sudo apt-get update'."]
+    return [f"APT cannot be used on the seat ({name} is damaged): type '{renew}'." for name in damaged(lists)[:1]]
+
+
+def packages(
+    module: AnsibleModule, lock: Path = Path("/var/lib/dpkg/lock-frontend"), lists: Path = Path("/var/lib/apt/lists")
+) -> list[str]:
     """Name half-configured packages, and sources or lists that APT cannot read; what is under way is neither."""
     if at_work(lock):
         return []
     found = halves(asked(module, "dpkg", "--audit")[1])
     said = [f"Packages are half installed ({', '.join(found[:5])}): {AGAIN}, or see why with 'sudo dpkg --configure -a'."] if found else []
-    code, _, complaint = asked(module, "apt-cache", "policy", seconds=APT_SECONDS)
-    errors = [line[3:].strip() for line in complaint.splitlines() if line.startswith("E: ")]
-    if code in (0, 124) or not errors:
-        return said
-    where = "sudo rm -r /var/lib/apt/lists/* && sudo apt-get update"
-    mend = f"type '{where}'" if "/var/lib/apt/lists" in complaint else "correct that file, then type 'sudo apt-get update'"
-    return [*said, f"APT cannot be used on the seat ({errors[0].rstrip('.')}): {mend}."]
+    return [*said, *sources(module, lists)]
 
 
 # --- disks ----------------------------------------------------------------------------------------------------------------------------
