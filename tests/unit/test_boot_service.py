@@ -122,10 +122,10 @@ class Served:
         known |= {"MainPID": str(self.process.pid), "ControlGroup": ""} | other
         (self.folder / "state").write_text("".join(f"{key}={value}\n" for key, value in known.items()))
 
-    def keep(self, check: bool = False) -> dict:
+    def keep(self, check: bool = False, **other: object) -> dict:
         """Run the module, and return what it says."""
         asked = {"url": f"https://127.0.0.1:{self.seat.port}/login", "ca": str(self.seat.folder / "ca.crt"), "seconds": 1}
-        wanted = {"name": "jupyter.service", "started": str(self.folder / "started"), "asked": asked, "_ansible_check_mode": check}
+        wanted = {"name": "jupyter.service", "started": str(self.folder / "started"), "asked": asked, "_ansible_check_mode": check} | other
         with patch_module_args(wanted), redirect_stdout(io.StringIO()) as answer, pytest.raises(SystemExit):
             boot_service.main()
         return json.loads(answer.getvalue())
@@ -195,6 +195,14 @@ def test_a_stopped_server_goes_on_and_nothing_of_a_students_ends(service: Served
     if not check:
         os.waitid(os.P_PID, service.process.pid, os.WCONTINUED)
     assert (processes.state(str(service.process.pid)) == processes.STOPPED) is check
+
+
+def test_a_rule_that_keeps_the_seat_from_its_own_service_is_named_and_nothing_is_restarted(service: Served) -> None:
+    (service.folder / "bin/nft").write_text("#!/bin/sh\necho '  tcp dport 8888 drop'\n")
+    (service.folder / "bin/nft").chmod(0o755)
+    told = service.keep(port=8888)
+    assert told["failed"] and "a rule of the seat's firewall ('tcp dport 8888 drop') shuts port 8888" in told["msg"]
+    assert service.called() == []
 
 
 def test_a_frozen_service_is_thawed(service: Served) -> None:

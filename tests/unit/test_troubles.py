@@ -89,7 +89,7 @@ GOOD, EMPTY, BAD = "Package: vim\nVersion: 9\n", "", "\0\1\2 damaged"
             GOOD,
             ["Malformed entry 1 in list file /etc/apt/sources.list (Suite)): correct"],
         ),
-        ({"dpkg": "", "apt_get": ""}, BAD, ["debian_Packages is damaged): type 'sudo rm -r /var/lib/apt/lists/* && sudo apt-get update'"]),
+        ({"dpkg": "", "apt_get": ""}, BAD, ["debian_Packages is damaged): type 'sudo rm -r /var/lib/apt/lists/* && sudo"]),
         ({"dpkg": "", "apt_get": (124, "", "")}, GOOD, []),  # a busy machine
     ],
 )
@@ -231,6 +231,16 @@ def test_a_machine_without_the_service_has_no_trouble_with_it(tmp_path: Path) ->
 )
 def test_a_rule_that_shuts_the_port_is_found(rule: str, found: bool) -> None:
     assert troubles.rules(f"table inet x {{\n{rule}\n}}\n", 8888) == ([" ".join(rule.split())] if found else [])
+
+
+def test_a_rule_that_shuts_the_seat_out_itself_is_told_from_others() -> None:
+    shuts = ["tcp dport 8888 drop", "-A INPUT -p tcp -m tcp --dport 8888 -j DROP"]
+    others = [
+        'iifname "eth0" tcp dport 8888 drop',
+        "-A INPUT -i eth0 -p tcp --dport 8888 -j DROP",
+        "ip saddr 192.0.2.1 tcp dport 8888 drop",
+    ]
+    assert troubles.everywhere([*shuts, *others]) == shuts
 
 
 def test_a_seat_without_a_firewall_of_its_own_has_no_rules() -> None:

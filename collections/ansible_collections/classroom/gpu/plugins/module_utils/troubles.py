@@ -17,6 +17,7 @@ from ansible_collections.classroom.gpu.plugins.module_utils import control_group
 from ansible_collections.classroom.gpu.plugins.module_utils.units import parsed
 
 SECONDS, APT_SECONDS = 4, 15  # that a name may take to resolve, a program to answer, a connection to come about; APT reads much
+LOCK, LISTS = Path("/var/lib/dpkg/lock-frontend"), Path("/var/lib/apt/lists")
 LEAST_MIB, LEAST_FILES = 16, 100  # less than that is full
 OURS = ("jupyter", "autostop")  # how the units begin that the roles put on a seat
 UNIT = ("MainPID", "ControlGroup", "FreezerState", "SubState")
@@ -118,9 +119,7 @@ def sources(module: AnsibleModule, lists: Path) -> list[str]:
     return [f"APT cannot be used on the seat ({name} is damaged): type '{renew}'." for name in damaged(lists)[:1]]
 
 
-def packages(
-    module: AnsibleModule, lock: Path = Path("/var/lib/dpkg/lock-frontend"), lists: Path = Path("/var/lib/apt/lists")
-) -> list[str]:
+def packages(module: AnsibleModule, lock: Path = LOCK, lists: Path = LISTS) -> list[str]:
     """Name half-configured packages, and sources or lists that APT cannot read; what is under way is neither."""
     if at_work(lock):
         return []
@@ -223,6 +222,11 @@ def firewall(module: AnsibleModule, port: int) -> list[str]:
     """Return the seat's own rules that shut the port, as they are shown."""
     shown = [asked(module, *command)[1] for command in (("nft", "list", "ruleset"), ("iptables-save",), ("iptables-legacy-save",))]
     return list(dict.fromkeys(rule for text in shown for rule in rules(text, port)))
+
+
+def everywhere(rules_shown: list[str]) -> list[str]:
+    """Return the rules that shut a port to the seat itself, too: those that ask neither for a way in nor for a sender."""
+    return [rule for rule in rules_shown if not re.search(r"\biif|\b[is]addr\b|(^|\s)-[is]\s", rule)]
 
 
 def door(module: AnsibleModule, port: int, group: str) -> tuple[dict, list[str]]:

@@ -80,7 +80,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.classroom.gpu.plugins.module_utils import control_group, port_holder, processes
+from ansible_collections.classroom.gpu.plugins.module_utils import control_group, port_holder, processes, troubles
 
 PROPERTIES = ("LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload", "MainPID", "ControlGroup", "FreezerState")
 TIMES, PAUSE = 3, 2  # how often a service is asked before it counts as one that does not answer, and the seconds between
@@ -141,6 +141,13 @@ def obstacle(name: str, port: int, group: str, holder: port_holder.Holder | None
     if holder is None or port_holder.belongs(holder, group):
         return ""
     return f"{name} cannot start: {holder} listens on its port {port}. End it ('sudo kill {holder.pid}' on the seat), and run this again."
+
+
+def wall(module: AnsibleModule, name: str, port: int) -> str:
+    """Say which rule of the seat's firewall keeps even the seat from the service, which a restart would wait for in vain; else nothing."""
+    shut = troubles.everywhere(troubles.firewall(module, port))
+    look = "look with 'sudo nft -a list ruleset' on the seat, delete it, and run this again"
+    return f"{name} cannot answer: a rule of the seat's firewall ('{shut[0]}') shuts port {port}: {look}." if shut else ""
 
 
 def systemctl(module: AnsibleModule, *arguments: str) -> str:
@@ -207,8 +214,10 @@ def main() -> None:
         carry_out(module, step, state)
     busy = control_group.busy(shown)
     steps, due = plan(state, reasons(module, state, module.check_mode and bool(waking)), busy, module.params["interrupt"])
-    if port and "restart" in steps and (blocked := obstacle(name, port, state.get("ControlGroup", ""), port_holder.holder(port))):
-        module.fail_json(msg=blocked)
+    if port and "restart" in steps:
+        blocked = obstacle(name, port, state.get("ControlGroup", ""), port_holder.holder(port)) or wall(module, name, port)
+        if blocked:
+            module.fail_json(msg=blocked)
     for step in [] if module.check_mode else steps:
         carry_out(module, step, state)
     if due:
