@@ -322,7 +322,7 @@ def test_a_gpu_whose_driver_is_idle_is_not_proven(classroom: Classroom) -> None:
 
 
 def test_a_server_that_stands_still_is_found_and_goes_on_with_what_runs_in_it(classroom: Classroom) -> None:
-    """systemd calls it active, and all that was proven is as it was: only asking tells. Nothing is restarted, and no notebook runs again."""
+    """systemd calls it active, and all that was proven is as it was: only asking tells. Nothing restarts, and no notebook runs again."""
     before, started = classroom.proof("s01"), invocation(classroom)
     assert classroom.ssh("s01", "sudo kill -STOP $(systemctl show --value --property=MainPID jupyter)").returncode == 0
     found = classroom.play("playbooks/verify.yml", "-e", "seats=s01")
