@@ -121,9 +121,11 @@ class Machine:
 
     def interrupted(self, found: dict[str, apt.Package]) -> bool:
         """Tell whether dpkg was stopped in the middle of anything."""
-        return any(package.status in apt.HALFWAY for package in found.values()) or any(
-            path.name.isdigit() for path in (DPKG / "updates").iterdir()
-        )
+        return bool(apt.halves(found)) or self.unwritten()
+
+    def unwritten(self) -> bool:
+        """Tell whether dpkg was stopped before it wrote down what it had done: nothing can be installed then."""
+        return any(path.name.isdigit() for path in (DPKG / "updates").iterdir())
 
     def fingerprints(self, key: Path) -> list[str]:
         """The fingerprints of the keys in a file; none where it is missing or holds none."""

@@ -12,6 +12,8 @@ description:
     anything on the machine changes. Whatever is wrong with them is said in one sentence.
   - Repairs what became of the set since. Packages removed, of another version, half configured or no longer held, altered files, and
     sources lists that disagree about the key.
+  - Before that dpkg goes on with what it was stopped in, whosever packages those are. One that cannot be configured is told, and is no
+    obstacle to anything else.
   - Where all is well it reads files and asks dpkg, and does not open APT's cache.
 author: GPU Classroom
 options:
@@ -258,6 +260,7 @@ class AptSet:
         if self.state == "absent":
             return self.remove(found)
         files, key_is_right = self.source_files(), self.key_is_right()
+        found, went_on = self.go_on(found)
         todo = apt.work(found, self.wanted)
         source_due = not key_is_right or any(file.due for file in files)
         changed = any(todo) or source_due or self.pin.due
@@ -265,7 +268,32 @@ class AptSet:
             self.apply(found, todo, files, source_due)
         after = found if self.check else self.machine.found()
         self.mended += self.repairs(found, after, todo, files, key_is_right) if changed else []
-        return self.result(changed, found, after, [self.pin, *files], todo)
+        return self.result(changed or went_on, found, after, [self.pin, *files], todo)
+
+    def go_on(self, found: dict) -> tuple[dict, bool]:
+        """Let dpkg go on with what it was stopped in that is not the set's; return what there is then, and whether that is news.
+
+        A package that cannot be configured is somebody else's to mend, and keeps nothing else from being as it should.
+        """
+        own, unwritten = set(apt.work(found, self.wanted).halfway), self.machine.unwritten()
+        others = set(apt.halves(found)) - own
+        if self.check or not (others or unwritten):
+            return found, bool(others or unwritten)
+        self.configure()
+        after = self.machine.found()
+        said = [f"{name} was half configured: configured" for name in sorted(others - set(apt.halves(after)))]
+        said += ["dpkg was stopped in the middle of its books: they are whole"] if unwritten and not self.machine.unwritten() else []
+        self.mended += said
+        return after, bool(said)
+
+    def configure(self) -> None:
+        """Have dpkg configure what is unpacked. Raises Refused where another program keeps dpkg; a package that fails is told."""
+        try:
+            self.machine.dpkg("--configure", "--pending")
+        except Refused:
+            raise
+        except Failed as error:
+            self.machine.module.warn(f"{error}. 'sudo dpkg --configure -a' on the seat tells more.")
 
     def apply(self, found: dict, todo: apt.Work, files: list[File], source_due: bool) -> None:
         """Do the work: dpkg's own first, then what can fail without harm, then the rest."""

@@ -158,6 +158,8 @@ def main() -> None:
         found = ask(Jupyter(params["url"], str(folder / "ca.crt")), password, params)
     except (JupyterError, OSError, ValueError) as error:
         module.fail_json(msg=str(error))
+    except (LookupError, TypeError, AttributeError) as error:  # an answer of another shape than Jupyter's
+        module.fail_json(msg=f"{params['url']} answers, but not as Jupyter does ({type(error).__name__} {error}).")
     module.exit_json(**found)
 
 

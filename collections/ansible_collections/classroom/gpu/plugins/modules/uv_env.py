@@ -81,6 +81,11 @@ def installed(prefix: Path) -> dict:
         return {}
 
 
+def made(prefix: Path) -> bool:
+    """Tell whether there is an environment: without its settings its Python would be the system's, and see its user's packages."""
+    return (prefix / "bin/python").exists() and (prefix / "pyvenv.cfg").exists()
+
+
 def damaged(prefix: Path, state: dict) -> list[str]:
     """Return the packages of which a file is missing or altered."""
     since = (prefix / STATE).stat().st_mtime
@@ -110,7 +115,7 @@ def install(module: AnsibleModule, prefix: Path, again: list[str]) -> None:
     (prefix / STATE).unlink(missing_ok=True)
     if not uv:
         return bootstrap(module, prefix)
-    if not (prefix / "bin/python").exists():
+    if not made(prefix):
         run(module, uv, "venv", "--clear", "--quiet", "--python", module.params["python"], str(prefix))
     common = ["--quiet", "--no-cache", "--link-mode=copy", "--compile-bytecode", "--require-hashes", f"--python={prefix}/bin/python"]
     common += [f"--reinstall-package={package}" for package in again]
@@ -142,7 +147,7 @@ def main() -> None:
         module.warn(f"{told(lost, module.check_mode)}.")
     state = installed(prefix)
     again = damaged(prefix, state) if state else []
-    stale = state.get("lock") != digest or not (prefix / "bin/python").exists()
+    stale = state.get("lock") != digest or not made(prefix)
     if (stale or again) and not module.check_mode:
         install(module, prefix, again)
         record(prefix, digest)
