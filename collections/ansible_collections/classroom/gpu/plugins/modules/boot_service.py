@@ -187,8 +187,6 @@ ARGUMENTS = {
             "url": {"type": "str", "required": True},
             "ca": {"type": "path", "required": True},
             "seconds": {"type": "int", "default": 10},
-
-
         },
     },
     "interrupt": {"type": "bool", "default": False},
