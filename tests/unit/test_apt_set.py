@@ -151,7 +151,7 @@ def test_a_plan_of_apt_is_read() -> None:
     [
         (apt.Steps({"driver": "580.2-1", "new": "1"}, {"old-driver", "lib"}), ""),
         (apt.Steps({}, {"editor"}), "APT would remove editor"),
-        (apt.Steps({"kept": "2"}, set()), "apt-mark unhold kept"),
+        (apt.Steps({"kept": "2"}, set()), "APT would change kept, which somebody holds. Type: apt-mark unhold kept"),
         (apt.Steps({"driver": "595.1-1"}, set()), "APT would take driver 595.1-1, not version 580.*"),
     ],
 )
@@ -174,7 +174,7 @@ SAID = [
     ("E: You don't have enough free space in /var/cache/.", "The disk is full (/var/cache/): make room"),
     (
         "E: Conflicting values set for option Signed-By regarding source http://h/ /: a != b",
-        "lists disagree: Signed-By regarding source http://h/",
+        "Two sources lists disagree: Signed-By regarding source http://h/",
     ),
     ("E: Something new\nE: Twice", "APT cannot do it for http://h/: Something new Twice"),
     ("", "it gave no reason"),

@@ -671,6 +671,10 @@ def test_folders_that_lost_their_rights_are_given_back(students: Seat, lost: tup
 def test_what_another_user_took_is_named_with_the_command(students: Seat) -> None:
     os.chown(students.prefix / "lib", 0, 0)
     (students.prefix / "lib").chmod(0o700)
+    engine = students.folder / "no-tools/bin/python"
+    engine.parent.mkdir(parents=True)
+    engine.write_text("""#!/bin/sh\necho '{"error": "failed to link tool"}'\n""")
+    engine.chmod(0o755)
     refused = Forked(conda_env, students.arguments, NOBODY).result()
     lib = students.prefix / "lib"
     assert refused["failed"] and f"nobody may not use {lib} on " in refused["msg"], refused

@@ -269,3 +269,12 @@ def test_a_repository_that_is_not_there_is_told_in_one_line(course: Class) -> No
         "The course /nowhere/course.git cannot be had: '/nowhere/course.git' does not appear to be a git repository"
     )
     assert told["msg"].endswith("correct classroom_course_repository or classroom_course_version, or run this again when it answers.")
+
+
+def test_why_the_course_stays_where_it_is_is_told() -> None:
+    """As after a student's own commit."""
+    result = {"set_aside": "", "beside": ["one.course-0badcafe"], "left": "has commits of its own", "after": "deadbeef" * 5}
+    assert course_checkout.sentences(result, "/home/x/course") == [
+        "/home/x/course: the student's files stay; the course's new versions lie beside: one.course-0badcafe.",
+        "/home/x/course stays at commit deadbeef, because it has commits of its own.",
+    ]

@@ -40,6 +40,16 @@ def test_errors_in_an_organisers_words(error: Exception, words: str) -> None:
     assert words in sentence and "\n" not in sentence
 
 
+def test_what_the_organisation_forbids_is_not_to_be_allowed_in_iam() -> None:
+    message = "You are not authorized to perform this operation. ... with an explicit deny in a service control policy."
+    error = exceptions.ClientError({"Error": {"Code": "UnauthorizedOperation", "Message": message}}, "RunInstances")
+    sentence = aws_errors.explain(error, URL)
+    assert sentence.startswith(
+        "An organisation's policy forbids RunInstances in this account; no permission of your own helps: ask whoever"
+    )
+    assert "IAM" not in sentence
+
+
 @pytest.mark.parametrize(
     ("only", "seats", "wrong"), [("", ["s01", "s02"], 0), ("s02", ["s02"], 0), ("s02,s09,s08", ["s02", "s09", "s08"], 1)]
 )

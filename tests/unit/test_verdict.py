@@ -179,6 +179,7 @@ def test_what_clashes_inside_a_stack(parts: dict, words: str) -> None:
         ([], "holds no settings"),
         (altered("minimal", python=3.11), "`python` has to be a text"),
         (altered("minimal", toolkits="12.9"), "`toolkits` has to be a list"),
+        (altered("minimal", toolkits=["99.9"]), "CUDA 99.9 is not in module_utils/compatibility.py: add a row with its source."),
         (altered("minimal", gpu="yes"), "`gpu` has to be required or optional"),
         (altered("minimal", tf1_kernel="yes"), "`tf1_kernel` has to be true or false"),
         (altered("minimal", framework={"name": "tensorflow"}), "`framework` has to be {}"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -28,7 +29,17 @@ def mend(path: str | Path, uid: int, least: int, check: bool) -> bool:
     return True
 
 
-def give_back(top: Path, uid: int, least: int = 0o700, *, deep: str = "folders", check: bool = False) -> list[str]:
+def walk(top: Path, but: tuple[str, ...] = ()) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Walk through a folder as os.walk does, but not into some of the folders in it. A folder is entered after it was told."""
+    for here, folders, files in os.walk(top):
+        if here == str(top):
+            folders[:] = [name for name in folders if name not in but]
+        yield here, folders, files
+
+
+def give_back(
+    top: Path, uid: int, least: int = 0o700, *, deep: str = "folders", but: tuple[str, ...] = (), check: bool = False
+) -> list[str]:
     """Give a folder back to a user, with the `folders` in it, `all` in it, or `nothing`; return what had lost something, from the top down.
 
     Raises OSError, as of a folder that is immutable.
@@ -36,16 +47,16 @@ def give_back(top: Path, uid: int, least: int = 0o700, *, deep: str = "folders",
     if top.is_symlink() or not top.is_dir():
         return []
     lost = [str(top)] if mend(top, uid, least, check) else []
-    for here, folders, files in os.walk(top) if deep != "nothing" else ():  # a folder is entered after it was given back
+    for here, folders, files in walk(top, but) if deep != "nothing" else ():
         paths = (os.path.join(here, name) for name in [*folders, *(files if deep == "all" else [])])
         lost += [path for path in paths if mend(path, uid, least, check)]
     return lost
 
 
-def taken(top: Path) -> str:
-    """Return a folder in which this user may not work, as it is another's; empty where there is none."""
-    folders = (os.path.join(here, name) for here, names, _ in os.walk(top) for name in names)
-    return next((path for path in folders if not os.path.islink(path) and not os.access(path, os.R_OK | os.W_OK | os.X_OK)), "")
+def taken(top: Path, but: tuple[str, ...] = ()) -> str:
+    """Return a folder that this user may not even look into, as it is another's; empty where there is none."""
+    folders = (os.path.join(here, name) for here, names, _ in walk(top, but) for name in names)
+    return next((path for path in folders if not os.path.islink(path) and not os.access(path, os.R_OK | os.X_OK)), "")
 
 
 def told(lost: list[str], check: bool) -> str:

@@ -248,6 +248,7 @@ SPEC = {
 }
 # uv and py-rattler bring their own list of authorities; behind a proxy that signs, only the machine's own list works.
 AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
+OTHERS = ("envs", "pkgs")  # in an environment with others in it, which are no part of it
 ENGINE = conda_engine.__name__
 # Ansible ships modules as a zip file: the engine is imported from wherever this module was.
 CODE = str(Path(conda_engine.__file__).parents[len(ENGINE.split(".")) - 1])
@@ -318,7 +319,8 @@ class CondaEnv:
 
     def refuse(self, words: str, where: str = "", *, again: bool = False) -> None:
         """Fail with what an engine said, or with what the system refused it."""
-        why = causes.of_words(words, self.prefix)
+        why, wall = causes.of_words(words, self.prefix), taken(self.prefix, OTHERS)
+        why = why or (causes.forbidden(Path(wall)) if wall else "")
         self.module.fail_json(msg=why or f"{self.prefix}: {where}{words}", again=again and not why)
 
     def uv(self, *arguments: str, stdin: str = "") -> str:
@@ -406,7 +408,7 @@ def present(env: CondaEnv) -> dict:
     since = 0.0 if env.params["deep"] else None
     found = look(env.prefix, env.want, since)
     # What cannot be entered is damaged: so rights are looked at only then.
-    lost = give_back(env.prefix, os.geteuid(), check=check) if found.conda_due or found.wheels_due else []
+    lost = give_back(env.prefix, os.geteuid(), but=OTHERS, check=check) if found.conda_due or found.wheels_due else []
     if lost and not check:
         found = look(env.prefix, env.want, since)
     due = found.conda_due or found.wheels_due
@@ -416,8 +418,6 @@ def present(env: CondaEnv) -> dict:
         said = {"msg": f"A run first makes the tool environment {env.tools}, and then asks the solver for versions."}
     elif due and check:
         after = env.plan(found)
-    elif due and (wall := taken(env.prefix)):
-        env.module.fail_json(msg=causes.forbidden(Path(wall)))
     elif due:
         after = env.apply(found).versions
     result = report(before, after, found.damaged_conda + found.damaged_wheels)
