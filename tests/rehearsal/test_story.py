@@ -321,6 +321,19 @@ def test_a_gpu_whose_driver_is_idle_is_not_proven(classroom: Classroom) -> None:
     assert classroom.proof("s01")["proven"]
 
 
+def test_a_server_that_stands_still_is_found_and_goes_on_with_what_runs_in_it(classroom: Classroom) -> None:
+    """systemd calls it active, and all that was proven is as it was: only asking tells. Nothing restarts, and no notebook runs again."""
+    before, started = classroom.proof("s01"), invocation(classroom)
+    assert classroom.ssh("s01", "sudo kill -STOP $(systemctl show --value --property=MainPID jupyter)").returncode == 0
+    found = classroom.play("playbooks/verify.yml", "-e", "seats=s01")
+    note("server_stopped", found)
+    assert found.status != 0 and found.changed["s01"] == 0
+    assert re.search(r"NOT PROVEN: jupyter.service's process \d+ is stopped: run site.yml", found.output)
+    run = succeed("server_goes_on", classroom.play("site.yml", "-e", "seats=s01"))
+    assert run.changed["s01"] == 1 and "s01 earlier proof holds" in run.output
+    assert (classroom.proof("s01"), invocation(classroom)) == (before, started)
+
+
 def test_a_seat_stopped_behind_our_back_is_started_again(classroom: Classroom) -> None:
     ec2, identity = classroom.client("ec2"), classroom.instances()["s01"]["InstanceId"]
     address = classroom.instances()["s01"]["PublicIpAddress"]

@@ -170,6 +170,7 @@ def test_whatever_lies_in_the_students_home_the_courses_kernel_is_whole(
 STARTUP = {"ends": "import os; os._exit(1)\n", "hangs": "import time; time.sleep(1000)\n"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", STARTUP)
 def test_a_startup_file_that_ends_each_kernel_is_named(running: Seat, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     monkeypatch.setattr(seat_proof, "KERNEL", 8)

@@ -21,7 +21,7 @@ try:
 except ImportError:  # The module that uses this says so in Ansible's words.
     requests = websocket = None
 
-REPLY, FIRST = 20, 6  # seconds that the server may take for an answer, and for the first, which costs it nothing
+REPLY, FIRST = 20, 7  # seconds that the server may take for an answer, and for the first, which costs it nothing
 ALIVE = 55  # seconds that a new kernel may take; at 60 s the server itself gives up, and says nothing
 WHO = "'sudo ss -ltnp' on the seat says who"
 

@@ -16,7 +16,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.classroom.gpu.plugins.module_utils import control_group, port_holder, processes
 from ansible_collections.classroom.gpu.plugins.module_utils.units import parsed
 
-SECONDS, APT_SECONDS = 4, 15  # that a name may take to resolve, a program to answer, a connection to come about; APT reads much
+SECONDS = 4  # that a program may take to answer, a connection to come about
+APT_SECONDS, NAME_SECONDS = 15, 6  # APT reads much; a resolver asks a second time after 5 s
 LOCK, LISTS = Path("/var/lib/dpkg/lock-frontend"), Path("/var/lib/apt/lists")
 LEAST_MIB, LEAST_FILES = 16, 100  # less than that is full
 OURS = ("jupyter", "autostop")  # how the units begin that the roles put on a seat
@@ -53,7 +54,7 @@ def hosts_of(sources: str) -> list[str]:
 
 def resolves(module: AnsibleModule, name: str) -> bool:
     """Tell whether a name has an address."""
-    return asked(module, "getent", "ahosts", name)[0] == 0
+    return asked(module, "getent", "ahosts", name, seconds=NAME_SECONDS)[0] == 0
 
 
 def way_back(etc: Path) -> str:

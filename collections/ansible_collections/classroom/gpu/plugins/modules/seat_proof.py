@@ -201,9 +201,9 @@ from ansible_collections.classroom.gpu.plugins.module_utils.jupyter import (
 from ansible_collections.classroom.gpu.plugins.module_utils.password import seat_password
 
 SESSION = "proof of this seat"
-DOOR = 12  # seconds for all that leads to the kernels: address, certificate, password
+DOOR = 15  # seconds for all that leads to the kernels: address, certificate, password
 # Of a seat that was proven before: seconds for an answer, for a new kernel, and for a cell in it.
-ASKED, KERNEL, CELL = 6, 20, 6
+ASKED, KERNEL, CELL = 8, 20, 6
 CLOCKS = 180  # seconds that two clocks may be apart: neither a signature of APT's nor a certificate is judged by less
 MEASURED = ("proven_at", "seconds", "report")  # what differs from one proof to the next although nothing changed
 
