@@ -167,6 +167,15 @@ def test_whatever_lies_in_the_students_home_the_courses_kernel_is_whole(
     assert (status, answer) == ("0", "42") and Path(place).is_relative_to(course_environment)
 
 
+def test_a_startup_file_that_spoils_each_cell_is_named(running: Seat) -> None:
+    file = running.home / ".ipython/profile_default/startup/my own.py"
+    file.parent.mkdir(parents=True)
+    file.write_text("print = None\n")
+    told = verify(running, inside=INSIDE | {"startup": troubles.startup(running.home)})
+    assert "comes alive and runs no cell (it raised TypeError: 'NoneType' object is not callable)" in told["msg"]
+    assert f"('mv '{file}' '{file}.off'')" in told["msg"]
+
+
 STARTUP = {"ends": "import os; os._exit(1)\n", "hangs": "import time; time.sleep(1000)\n"}
 
 

@@ -7,14 +7,15 @@ import json
 import subprocess
 import sys
 import time
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
 import yaml
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.classroom.gpu.plugins.module_utils import gpu, gpu_probe
-from ansible_collections.classroom.gpu.plugins.modules import gpu_info, seat_evidence
+from ansible_collections.classroom.gpu.plugins.module_utils import conda_prefix, course_download, gpu, gpu_probe
+from ansible_collections.classroom.gpu.plugins.modules import gpu_info, seat_evidence, uv_env
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +64,18 @@ def test_a_repair_of_content_owner_or_mode_is_evidence_and_a_look_is_none(tmp_pa
         touch()
         assert seat_evidence.evidence(paths) != before
         before = seat_evidence.evidence(paths)
+
+
+def test_what_the_roles_write_where_they_repair_is_evidence() -> None:
+    """Each module's own books, by the names that the modules use, and all of Jupyter's settings and kernels."""
+    root = Path(__file__).parents[2]
+    paths = yaml.safe_load((root / "playbooks/tasks/prove.yml").read_text())[0]["classroom.gpu.seat_evidence"]["paths"]
+    books = (f"/{conda_prefix.STATE}", f"/{uv_env.STATE}", f"/{course_download.PARTIAL}/verified.json", "/dpkg/status")
+    assert [book for book in books if not any(path.endswith(book) for path in paths)] == []
+    tasks = yaml.safe_load((root / "roles/jupyter/tasks/main.yml").read_text())
+    written = [item["path"] for task in tasks for item in task.get("classroom.gpu.files", {}).get("files", [])]
+    served = [path for path in written if path.startswith("/etc/jupyter/") or path.endswith("/jupyter.service")]
+    assert len(served) > 10 and [path for path in served if not any(fnmatchcase(path, pattern) for pattern in paths)] == []
 
 
 def test_the_seat_is_looked_at_where_its_service_is_named() -> None:

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,11 +95,22 @@ GOOD, EMPTY, BAD = "Package: vim\nVersion: 9\n", "", "\0\1\2 damaged"
     ],
 )
 def test_packages_that_are_half_there_and_lists_that_cannot_be_read_are_named(
-    tmp_path: Path, answers: dict, listed: str, said: list[str]
+    tmp_path: Path, etc: Path, answers: dict, listed: str, said: list[str]
 ) -> None:
-    (tmp_path / "debian_Packages").write_text(listed)
-    found = troubles.packages(Module(**answers), tmp_path / "lock", tmp_path)
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists/debian_Packages").write_text(listed)
+    os.utime(tmp_path / "lists", (0, 0))  # before the sources were touched
+    found = troubles.packages(Module(**answers), tmp_path / "lock", tmp_path / "lists", etc)
     assert [part in sentence for part, sentence in zip(said, found, strict=True)] == [True] * len(said)
+
+
+def test_apt_is_asked_only_where_a_source_is_new_to_it(tmp_path: Path, etc: Path) -> None:
+    (tmp_path / "lists").mkdir()
+    until = time.time() + 100
+    os.utime(tmp_path / "lists", (until, until))
+    asked = Module(dpkg="", apt_get=(100, "", BROKEN_SOURCE))
+    assert troubles.packages(asked, tmp_path / "lock", tmp_path / "lists", etc) == []
+    assert [command[2] for command in asked.ran] == ["dpkg"]
 
 
 def test_what_is_being_installed_just_now_is_no_trouble(tmp_path: Path) -> None:

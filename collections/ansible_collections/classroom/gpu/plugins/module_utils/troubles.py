@@ -18,7 +18,7 @@ from ansible_collections.classroom.gpu.plugins.module_utils.units import parsed
 
 SECONDS = 4  # that a program may take to answer, a connection to come about
 APT_SECONDS, NAME_SECONDS = 15, 6  # APT reads much; a resolver asks a second time after 5 s
-LOCK, LISTS = Path("/var/lib/dpkg/lock-frontend"), Path("/var/lib/apt/lists")
+LOCK, LISTS, ETC = Path("/var/lib/dpkg/lock-frontend"), Path("/var/lib/apt/lists"), Path("/etc")
 LEAST_MIB, LEAST_FILES = 16, 100  # less than that is full
 OURS = ("jupyter", "autostop")  # how the units begin that the roles put on a seat
 UNIT = ("MainPID", "ControlGroup", "FreezerState", "SubState")
@@ -45,6 +45,12 @@ def text(path: Path) -> str:
 # --- names ----------------------------------------------------------------------------------------------------------------------------
 
 
+def source_files(etc: Path = ETC) -> list[Path]:
+    """Return the files in which APT looks for sources."""
+    files = [etc / "apt/sources.list", *sorted((etc / "apt/sources.list.d").glob("*"))]
+    return [path for path in files if path.suffix in (".list", ".sources") and path.is_file()]
+
+
 def hosts_of(sources: str) -> list[str]:
     """Return the host names, without addresses, that the text of APT's sources asks: names that the seat itself needs."""
     lines = (line for line in sources.splitlines() if not line.lstrip().startswith("#"))
@@ -65,10 +71,9 @@ def way_back(etc: Path) -> str:
     return "sudo systemctl restart systemd-resolved" if stub.exists() else "echo nameserver 169.254.169.253 | sudo tee /etc/resolv.conf"
 
 
-def names(module: AnsibleModule, etc: Path = Path("/etc")) -> list[str]:
+def names(module: AnsibleModule, etc: Path = ETC) -> list[str]:
     """Say that no name resolves. Where APT goes through a proxy, that resolves the names."""
-    files = [etc / "apt/sources.list", *sorted((etc / "apt/sources.list.d").glob("*"))]
-    hosts = hosts_of("\n".join(text(path) for path in files if path.suffix in (".list", ".sources")))[:2]
+    hosts = hosts_of("\n".join(text(path) for path in source_files(etc)))[:2]
     if not hosts or any(resolves(module, name) for name in hosts) or PROXY.search(asked(module, "apt-config", "dump")[1]):
         return []
     servers = re.findall(r"(?m)^\s*nameserver\s+(\S+)", text(etc / "resolv.conf"))
@@ -110,23 +115,29 @@ def beginning(path: Path) -> str:
         return ""
 
 
-def sources(module: AnsibleModule, lists: Path) -> list[str]:
-    """Say that APT cannot read its sources or lists. Its cache is not opened for that, which would take seconds."""
+def unread(files: Iterable[Path], lists: Path) -> bool:
+    """Tell whether a sources file was touched after APT last read all of them well, which is when it changes the folder of its lists."""
+    return any(path.stat().st_ctime > lists.stat().st_mtime for path in files) if lists.is_dir() else True
+
+
+def sources(module: AnsibleModule, lists: Path, etc: Path) -> list[str]:
+    """Say that APT cannot read its sources or lists. APT itself, which takes its time, is asked only where a source is new to it."""
     renew = "sudo rm -r /var/lib/apt/lists/* && sudo apt-get update"
-    code, _, complaint = asked(module, "apt-get", "indextargets", seconds=APT_SECONDS)
+    new = unread(source_files(etc), lists)
+    code, _, complaint = asked(module, "apt-get", "indextargets", seconds=APT_SECONDS) if new else (0, "", "")
     errors = [line[3:].strip().rstrip(".") for line in complaint.splitlines() if line.startswith("E: ")]
     if code and errors:
         return [f"APT cannot be used on the seat ({errors[0]}): correct that file, then type 'sudo apt-get update'."]
     return [f"APT cannot be used on the seat ({name} is damaged): type '{renew}'." for name in damaged(lists)[:1]]
 
 
-def packages(module: AnsibleModule, lock: Path = LOCK, lists: Path = LISTS) -> list[str]:
+def packages(module: AnsibleModule, lock: Path = LOCK, lists: Path = LISTS, etc: Path = ETC) -> list[str]:
     """Name half-configured packages, and sources or lists that APT cannot read; what is under way is neither."""
     if at_work(lock):
         return []
     found = halves(asked(module, "dpkg", "--audit")[1])
     said = [f"Packages are half installed ({', '.join(found[:5])}): {AGAIN}, or see why with 'sudo dpkg --configure -a'."] if found else []
-    return [*said, *sources(module, lists)]
+    return [*said, *sources(module, lists, etc)]
 
 
 # --- disks ----------------------------------------------------------------------------------------------------------------------------

@@ -184,6 +184,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
+from shlex import quote
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.classroom.gpu.plugins.module_utils import causes, gpu_proof, layers
@@ -416,7 +417,10 @@ def ask_kernel(server: Jupyter, name: str, params: dict) -> dict:
     gpu = params["layers"].get("gpus") and params["stack"].get("driver")
     code = apart(inspect.getsource(gpu_proof) + ASK_GPU, __name__="gpu_proof") if gpu else "print(6 * 7)"
     with server.start(name, SESSION) as kernel:
-        output = kernel.run(code, CELL)
+        try:
+            output = kernel.run(code, CELL)
+        except JupyterError as error:
+            raise NoKernel(f"a new kernel '{name}' comes alive and runs no cell ({error})") from error
     if gpu and (trouble := no_gpu(output, params)):
         raise Unproven("gpu", params["layers"]["gpus"][0]["model"], trouble)
     if not gpu and output.strip() != "42":
@@ -464,7 +468,7 @@ def dead_kernel(error: NoKernel, params: dict) -> str:
     files = params["inside"].get("startup") or []
     if not files:
         return f"no notebook works: {error}. Its last words: 'sudo journalctl --unit jupyter --lines 20' on the seat."
-    away = "; ".join(f"mv {path} {path}.off" for path in files[:3])
+    away = "; ".join(f"mv {quote(path)} {quote(path + '.off')}" for path in files[:3])
     them = "them" if len(files) > 1 else "it"
     return f"no notebook works: {error}. Each kernel runs {', '.join(files[:3])} first: move {them} away on the seat ('{away}')."
 
