@@ -69,7 +69,9 @@ class Class:
     def forget(self, name: str) -> None:
         """Take off what else tells a machine's seat."""
         machine = self.machine(name)
-        own = [disk["Ebs"]["VolumeId"] for disk in machine["BlockDeviceMappings"]] + [nic["NetworkInterfaceId"] for nic in machine["NetworkInterfaces"]]
+        own = [disk["Ebs"]["VolumeId"] for disk in machine["BlockDeviceMappings"]] + [
+            nic["NetworkInterfaceId"] for nic in machine["NetworkInterfaces"]
+        ]
         self.cloud.ec2.delete_tags(Resources=own, Tags=[{"Key": "classroom:seat"}])
         self.cloud.ec2.delete_tags(Resources=[name], Tags=[{"Key": "Name"}])
 
@@ -367,7 +369,11 @@ def test_a_machine_whose_seat_somebody_changed_or_took_off_is_found_and_not_laun
     told = {one["seat"]: one["message"] for one in done["missing"]}
     assert list(told) == ["s01", "s03", "s04"] and not done["changed"] and [one["seat"] for one in done["found"]] == ["s02"]
     back = f"aws ec2 create-tags --resources {third} --tags Key=classroom:seat,Value=s03 --region us-west-2"
-    assert told["s01"].startswith("Seat s01 has two machines, ") and first in told["s01"] and f"{third} was s03. Put its tag back: `{back}`" in told["s01"]
+    assert (
+        told["s01"].startswith("Seat s01 has two machines, ")
+        and first in told["s01"]
+        and f"{third} was s03. Put its tag back: `{back}`" in told["s01"]
+    )
     known = "It is known as s03 by its disk, its network interface, its Name."
     assert told["s03"] == f"The machine of s03, {third}, has the tag classroom:seat=s01. {known} Put it back: `{back}`"
     assert told["s04"].startswith(f"The machine of s04, {fourth}, has lost its tag classroom:seat. It is known as s04 by its disk")

@@ -61,6 +61,7 @@ class CallbackModule(CallbackBase):
         self.addresses: dict[str, str] = {}
         self.proofs: dict[str, dict] = {}
         self.troubles: dict[str, str] = {}
+        self.nexts: dict[str, str] = {}  # what a person types for a seat that is held
 
     def v2_playbook_on_start(self, playbook) -> None:
         """Refuse what must not begin."""
@@ -78,6 +79,8 @@ class CallbackModule(CallbackBase):
     def v2_runner_on_ok(self, result) -> None:
         """Learn the wanted seats from the pre-flight check, those that could not be launched, and proofs."""
         self.see(result)
+        if result.task.resolved_action == "classroom.gpu.ec2_preflight":
+            self.nexts = {one["seat"]: one["next"] for one in result.result["held"]}
         if result.task.resolved_action == "classroom.gpu.ec2_preflight" and result.task_fields["args"].get("launch"):
             self.wanted = result.result["wanted"]
         if lost := LOST.get(result.task.resolved_action):
@@ -108,6 +111,7 @@ class CallbackModule(CallbackBase):
             return
         check = bool(context.CLIARGS.get("check"))
         rows = [row(seat, self.addresses.get(seat, "-"), self.proofs.get(seat), self.troubles.get(seat, ""), check) for seat in seats]
+        rows = [(*told[:-1], self.nexts.get(told[0], told[-1])) for told in rows]
         self._display.banner("SEATS")
         for line in table([("seat", "address", "proven", "seconds", "next"), *rows]):
             self._display.display(line)

@@ -96,6 +96,7 @@ import json
 import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
@@ -271,13 +272,15 @@ def as_seat(instance: dict, held: dict[str, whose.Held]) -> dict:
     }
 
 
-def survey(cloud: Cloud, params: dict) -> whose.Survey:
-    """Return what there is of the class, and whose each machine is."""
-    return whose.survey(
-        lambda operation, filters: ec2_calls.items(cloud.ask("ec2", operation, Filters=filters)),
-        params["classroom"],
-        params["class_dir"] or "",
-    )
+def survey(cloud: Cloud, params: dict, problems: list[str]) -> whose.Survey:
+    """Return what there is of the class, and whose each machine is; disks and interfaces that may not be listed tell nothing of that."""
+
+    def ask(operation: str, filters: list[dict]) -> list[dict]:
+        if operation == "describe_instances":
+            return ec2_calls.items(cloud.ask("ec2", operation, Filters=filters))
+        return ec2_calls.items(attempt(problems, {}, partial(cloud.ask, Filters=filters), "ec2", operation))
+
+    return whose.survey(ask, params["classroom"], params["class_dir"] or "")
 
 
 def belongings(cloud: Cloud, params: dict) -> dict:
@@ -443,7 +446,7 @@ def reckon(found: dict, params: dict) -> dict:
 
 def look_at_seats(cloud: Cloud, params: dict, found: dict, problems: list[str]) -> whose.Survey:
     """Find the wanted seats, which of them exist, and what this run makes of them; return what was seen of the class."""
-    seen = survey(cloud, params)
+    seen = survey(cloud, params, problems)
     held = whose.held(seen.claims, params["classroom"], cloud.region, found["roster"])
     known = [one for one in seen.machines if one["State"]["Name"] in machines.ALIVE]
     found["machines"] = [machines.brief(one) for one in known]
