@@ -350,6 +350,30 @@ def test_a_seat_stopped_behind_our_back_is_started_again(classroom: Classroom) -
     assert classroom.instances()["s01"]["PublicIpAddress"] != address
 
 
+@pytest.mark.parametrize("change", [{"classroom:seat": "s01"}, {"classroom:seat": None}, {"classroom:name": None}])
+def test_a_seat_whose_tag_somebody_changed_keeps_its_machine_and_its_files(classroom: Classroom, change: dict[str, str | None]) -> None:
+    ec2, before, work = classroom.client("ec2"), classroom.instances(), "/home/ubuntu/dl_tutorial/a-night-of-work"
+    identity, ((key, value),) = before["s02"]["InstanceId"], change.items()
+    assert classroom.ssh("s02", f"cat > {work}", "results").returncode == 0
+    if value:
+        ec2.create_tags(Resources=[identity], Tags=[{"Key": key, "Value": value}])
+    else:
+        ec2.delete_tags(Resources=[identity], Tags=[{"Key": key}])
+
+    run = classroom.play("site.yml", "-e", "seats=s02")
+    back = re.search(rf"`aws ec2 create-tags --resources {identity} --tags Key=(\S+),Value=(\S+) --region \S+`", run.output)
+    assert run.status != 0 and f"The machine of s02, {identity}, has " in run.output and back, run.output[-3000:]
+    assert (back[1], back[2]) == (key, "s02" if key.endswith("seat") else classroom.name)
+    ec2.create_tags(Resources=[identity], Tags=[{"Key": back[1], "Value": back[2]}])
+
+    run = succeed(f"tag_{key.partition(':')[2]}_{value}", classroom.play("site.yml", "-e", "seats=s02"))
+    assert run.changed["s02"] == 0
+    assert {seat: one["InstanceId"] for seat, one in classroom.instances().items()} == {
+        seat: one["InstanceId"] for seat, one in before.items()
+    }
+    assert classroom.ssh("s02", f"cat {work} && rm {work}").stdout == "results"
+
+
 def test_a_run_killed_before_its_restart_is_finished_by_the_next(classroom: Classroom) -> None:
     """The running server has a setting that the file on disk no longer has: the killed run mended the file only."""
     config = "/etc/jupyter/seat.py"

@@ -73,6 +73,7 @@ ASKS = {
         {"state": "stopped"},
         True,
     ),
+    "one has two": ((*BOTH, machine("s02", born=9)), {}, True),
     "no seat is asked for": ((), {"seats": []}, False),
     "an argument that is refused": (BOTH, {"state": "on fire"}, True),
 }
@@ -104,7 +105,17 @@ def test_launch_asks_ec2_only_where_a_seat_has_no_machine_or_two(case: str) -> N
     done = settled(launch, LAUNCH | other | {"known": travelled(*found)})
     assert (done is None) == asks
     assert asks or [one["instance_id"] for one in done["found"]] == [one["InstanceId"] for one in found]
-    assert asks or (done["changed"], done["launched"], done["ended"], done["missing"]) == (False, [], [], [])
+    assert asks or (done["changed"], done["launched"], done["missing"]) == (False, [], [])
+
+
+def test_a_seat_that_a_person_has_to_settle_is_told_without_a_question_to_ec2() -> None:
+    held = [{"seat": "s02", "message": "Seat s02 has two machines."}, {"seat": "s09", "message": "x"}]
+    done = settled(launch, LAUNCH | {"known": travelled(*BOTH, machine("s02", born=9)), "held": held})
+    assert [one["seat"] for one in done["found"]] == ["s01"] and not done["changed"]
+    assert done["missing"] == [{"seat": "s02", "reason": "held", "message": "Seat s02 has two machines."}]
+    assert done["msg"] == "Not launched: s02. Seat s02 has two machines. Then run the same command again."
+    done = settled(power, POWER | {"state": "stopped", "seats": [], "held": held})
+    assert [one["seat"] for one in done["missing"]] == ["s02", "s09"] and "Not stopped: s02." in done["msg"]
 
 
 def test_of_two_machines_the_elder_is_still_known_when_times_are_texts() -> None:

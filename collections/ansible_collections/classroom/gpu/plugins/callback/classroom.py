@@ -88,6 +88,7 @@ class CallbackModule(CallbackBase):
         self.addresses: dict[str, str] = {}
         self.proofs: dict[str, dict] = {}
         self.troubles: dict[str, Trouble] = {}
+        self.nexts: dict[str, str] = {}  # what a person types for a seat that is held
         self.before = Trouble("")
         self.repairs = True
 
@@ -108,6 +109,8 @@ class CallbackModule(CallbackBase):
     def v2_runner_on_ok(self, result) -> None:
         """Learn the wanted seats from the pre-flight check, those that could not be launched, and proofs."""
         self.see(result)
+        if result.task.resolved_action == "classroom.gpu.ec2_preflight":
+            self.nexts = {one["seat"]: one["next"] for one in result.result["held"]}
         if result.task.resolved_action == "classroom.gpu.ec2_preflight" and result.task_fields["args"].get("launch"):
             self.wanted = result.result["wanted"]
         if lost := LOST.get(result.task.resolved_action):
@@ -157,6 +160,7 @@ class CallbackModule(CallbackBase):
         check = bool(context.CLIARGS.get("check"))
         troubles = {seat: self.trouble(seat) for seat in seats}
         told = [row(seat, self.addresses.get(seat, "-"), self.proofs.get(seat), troubles[seat], check) for seat in seats]
+        told = [(*known[:-1], self.nexts.get(known[0], known[-1])) for known in told]
         self._display.banner("SEATS")
         for line in table([("seat", "address", "proven", "seconds", "next"), *told]):
             self._display.display(line)

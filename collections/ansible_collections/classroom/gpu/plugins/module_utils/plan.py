@@ -72,7 +72,10 @@ def where(found: dict, params: dict) -> str:
     """Say where a run acts."""
     if not found["account"]:
         return f"Class {params['classroom']}, an estimate: the class's account was not looked at"
-    return f"Class {params['classroom']} on {found['cloud']}, account {found['account']}, region {found['region']}"
+    also = "".join(
+        f"; it lives in {region} too ({', '.join(ids)}): export AWS_REGION={region}" for region, ids in found["elsewhere"].items()
+    )
+    return f"Class {params['classroom']} on {found['cloud']}, account {found['account']}, region {found['region']}{also}"
 
 
 def seats(found: dict, params: dict, zone: str) -> list[str]:
@@ -80,13 +83,25 @@ def seats(found: dict, params: dict, zone: str) -> list[str]:
     states = {seat["seat"]: f"{seat['state']}, {seat['instance_type']}{ending(seat, found, zone)}" for seat in found["existing"]}
     end = f", ends {class_hours.words(found['ends'], zone)}" if found["ends"] else ""
     absent = f"to be launched, {' or '.join(params['instance_types'])}{end}" if params["launch"] else "does not exist"
-    lines = [f"{seat}: {states.get(seat, absent)}" for seat in found["wanted"]]
-    return lines + [f"{one['seat']}: has a second machine, {one['instance_id']}, never proven, to be ended" for one in found["strays"]]
+    held = {one["seat"] for one in found["held"] if seat_is_left(one, params)}
+    return [f"{seat}: {states.get(seat, absent)}" for seat in found["wanted"] if seat not in held] + holding(found)
+
+
+def seat_is_left(one: dict, params: dict) -> bool:
+    """Tell whether a run does nothing for a seat that is held. One that launches nothing may act on all machines of a seat."""
+    return params["launch"] or not one["sure"]
+
+
+def holding(found: dict) -> list[str]:
+    """Say what a person has to settle, and how."""
+    told = [(one["seat"], one["message"].splitlines()) for one in found["held"]]
+    return [line for seat, lines in told for line in (f"{seat}: {lines[0]}", *lines[1:])]
 
 
 def leaving(found: dict) -> list[str]:
     """Say which seats the roster no longer has, and how they end: a run that makes a class ends none."""
-    gone = sorted({seat["seat"] for seat in found["seats"]} - set(found["roster"])) if found["roster"] else []
+    known = {"", *found["roster"], *(one["seat"] for one in found["held"])}
+    gone = sorted({seat["seat"] for seat in found["seats"]} - known) if found["roster"] else []
     end = f"`ansible-playbook playbooks/teardown.yml -e seats={','.join(gone)}` ends what costs, with all work on it"
     return [f"{', '.join(gone)}: no longer in the roster; {end}"] if gone else []
 
@@ -141,7 +156,7 @@ def page(found: dict, params: dict, zone: str) -> list[str]:
     zones = sorted({pool["zone"] for pool in found["pools"]})
     lines = [f"Who: {found['identity']}"] if found["identity"] else []
     lines += [counted(found)] if found["wanted"] else []
-    lines += leaving(found)
+    lines += [*holding(found), *leaving(found)]
     lines += [f"End: {class_hours.words(found['ends'], zone)}"] if found["ends"] else []
     lines += [f"Verdict: {found['gpu']}"] if found["gpu"] else []
     lines += [kind_line(kind, found) for kind in params["instance_types"]]
