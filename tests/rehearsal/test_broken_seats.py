@@ -30,6 +30,7 @@ SETTINGS = {
 NAMES = list(BREAKS)
 GROUPS = [NAMES[first : first + len(SEATS)] for first in range(0, len(NAMES), len(SEATS))]
 # What a run says of a seat, in the line that it prints at once and in the closing table.
+REASON = re.compile(r"^((?:s\d+(?:, )?)+) NOT PROVEN: (.*)$", re.M)
 PROVEN = r"^{seat} (?:proven|earlier proof holds): "
 
 
@@ -81,11 +82,9 @@ def seats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seats]:
 
 def outcome(run: Run, seat: str) -> str:
     """Return what a run says of a seat that it did not prove, empty where it did."""
-    if re.search(PROVEN.format(seat=seat), run.output, re.M):
-        return ""
-    table = run.output.partition("SEATS *")[2]
-    lines = [line for line in table.splitlines() if re.match(rf"\s*{seat}\b.*NOT PROVEN", line)]
-    return lines[0].partition("NOT PROVEN: ")[2].strip() or lines[0] if lines else "the run says nothing of it"
+    reasons = [told for seats, told in REASON.findall(run.output) if seat in seats.split(", ")]
+    proven = re.search(PROVEN.format(seat=seat), run.output, re.M)
+    return reasons[-1] if reasons else "" if proven else "the run says nothing of it"
 
 
 def works(seats: Seats, seat: str) -> str:

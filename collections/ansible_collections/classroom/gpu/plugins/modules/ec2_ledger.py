@@ -50,7 +50,16 @@ from datetime import UTC, datetime
 from functools import partial
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors, books, causes, costs, ec2_calls, ledger, machines, roster, whose
+from ansible_collections.classroom.gpu.plugins.module_utils import (
+    aws_errors,
+    books,
+    causes,
+    costs,
+    ec2_calls,
+    ledger,
+    roster,
+    whose,
+)
 
 OPTIONS = {
     "classroom": {"type": "str", "required": True},
