@@ -682,6 +682,14 @@ def test_what_another_user_took_is_named_with_the_command(students: Seat) -> Non
 
 
 @for_root
+def test_check_mode_foresees_what_is_given_back(students: Seat) -> None:
+    (students.folder / "no-tools").mkdir(mode=0o700)
+    (students.prefix / "lib").chmod(0)
+    foreseen = Forked(conda_env, students.arguments | {"_ansible_check_mode": True}, NOBODY).result()
+    assert foreseen["changed"] and "had lost owner or rights: to be given back." in json.dumps(foreseen["warnings"])
+
+
+@for_root
 def test_a_file_that_cannot_be_read_is_repaired(students: Seat) -> None:
     path = students.prefix / SITE / "tool/__init__.py"
     path.chmod(0)

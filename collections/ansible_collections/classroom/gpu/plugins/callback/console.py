@@ -99,7 +99,7 @@ class CallbackModule(default.CallbackModule):
     def is_sentence(self, result) -> bool:
         """Say whether the message of a failure is all that an organiser needs."""
         ours = not self._display.verbosity and str(result.task.resolved_action).startswith(SENTENCES)
-        return ours and (bool(result.task.loop) or not failures.is_unforeseen(result.result))
+        return ours and ("results" in result.result or not failures.is_unforeseen(result.result))
 
     def say(self, result, prefix: str) -> None:
         """Print the message of a failure below the name of its task."""

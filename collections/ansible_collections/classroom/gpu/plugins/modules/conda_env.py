@@ -349,7 +349,8 @@ class CondaEnv:
     def ready(self) -> bool:
         """Tell whether both engines work."""
         python, uv = self.tools / "bin/python", self.tools / "bin/uv"
-        return python.exists() and uv.exists() and not self.run(str(python), "-c", "import rattler", stdin="").returncode
+        there = os.path.exists(python) and os.path.exists(uv)  # nor is what lies in a closed folder
+        return there and not self.run(str(python), "-c", "import rattler", stdin="").returncode
 
     def plan(self, found: Found) -> dict[str, str]:
         """What would be installed afterwards, by name."""
