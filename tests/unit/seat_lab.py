@@ -77,22 +77,24 @@ class Seat:
         variables.mkdir()
         (variables / "seats.yml").symlink_to(ROOT / "group_vars/seats.yml")
         known = {"classroom_user": "ubuntu", "base_account": "classroom", "classroom_dir": str(self.folder)}
-        # Seconds for a connection, and two more for sudo: nothing is far away.
-        here = {"ansible_timeout": 6, "ansible_host": "127.0.0.1", "ansible_port": self.port, "ec2_instance_id": "i-0123456789abcdef0"}
+        here = {"ansible_host": "127.0.0.1", "ansible_port": self.port, "ec2_instance_id": "i-0123456789abcdef0"}
         (self.folder / "hosts.yml").write_text(json.dumps({"seats": {"hosts": {self.name: here}, "vars": known}}))
 
-    def ansible(self, module: str = "classroom.gpu.seat_evidence", **arguments: object) -> subprocess.CompletedProcess[str]:
-        """Run a module there as root, as the playbooks do."""
+    def ansible(
+        self, module: str = "classroom.gpu.seat_evidence", patience: int = 60, **arguments: object
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a module there as root, as the playbooks do. patience: seconds for a connection, and two more for sudo."""
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "AWS_", "CLASSROOM"))}
         program = str(Path(sys.executable).with_name("ansible"))
         command = [program, "-i", str(self.folder / "hosts.yml"), "seats", "--become", "-m", module, "-a", json.dumps(arguments)]
+        command += ["--timeout", str(patience)]
         own = {
             "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"),
             "ANSIBLE_PIPELINING": "1",
             "ANSIBLE_HOME": str(self.folder / "ansible"),
         }
         own |= {"ANSIBLE_SSH_ARGS": "-o ControlMaster=auto -o ControlPersist=2s", "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
-        return subprocess.run(command, cwd=self.folder, env=clean | own, capture_output=True, text=True, check=False, timeout=120)
+        return subprocess.run(command, cwd=self.folder, env=clean | own, capture_output=True, text=True, check=False, timeout=300)
 
     def stop(self, number: int) -> None:
         """Send SSH's server a signal: the one that listens, and those of its connections."""

@@ -119,3 +119,10 @@ def test_where_jupyter_did_not_help_it_is_not_named_as_the_way_back() -> None:
     assert JUPYTER not in str(error) and "Its Jupyter does not help (nothing listens there)" in str(error)
     assert "teardown.yml -e seats=s01" in str(error)
     assert "stop.yml -e seats=s01" in str(refusal.Refused(SEAT, [heard(SAID["stopped"][0])]).without("{x}"))
+
+
+def test_a_port_that_a_rule_on_the_seat_closes_is_told_from_a_network_that_is_not_let_in() -> None:
+    error = refusal.Refused(SEAT, [heard(SAID["silent"][0])])
+    assert "access.yml -e here=true" in str(error) and "access.yml -e here=true" in str(error.without("timed out"))
+    told = str(error.without("it put right what it could", answered=True))
+    assert "a rule on the seat closes the port: `sudo nft list ruleset`" in told and "access.yml" not in told

@@ -166,8 +166,10 @@ def test_a_refusal_is_final_and_silence_is_so_where_a_boot_is_long_over(kind: re
 
 
 def test_what_is_final_is_named_within_half_a_minute() -> None:
-    connect = 10  # Ansible's, for SSH; an answer may be asked for until the last moment, and then Jupyter
-    assert max(action.SHORT, action.GRACE) + connect + by_jupyter.CONNECT < 30
+    connect = 10  # seconds of Ansible's for SSH
+    silent = max(action.SHORT, connect) + by_jupyter.CONNECT + max(action.LAST, connect)
+    refused = action.GRACE + by_jupyter.CONNECT
+    assert max(silent, refused) < 30
 
 
 @pytest.mark.usefixtures("clock")
@@ -177,7 +179,10 @@ def test_a_seat_that_refuses_is_put_right_by_its_jupyter_once(after: list[refusa
     monkeypatch.setattr(by_jupyter, "put_back", lambda *arguments: asked.append(arguments) or ["account classroom: made"])
     seat = Action(refused(refusal.KEY), *map(refused, after * 400), launched=ago(3600), jupyter=JUPYTER, ways=WAYS)
     if after:
-        with pytest.raises(refusal.Refused, match=r"Its Jupyter does not help \(it says that all is well: account classroom: made\)"):
+        with pytest.raises(
+            refusal.Refused,
+            match=r"Its Jupyter does not help \(it put right what it could: account classroom: made, SSH was started anew\)",
+        ):
             seat.run(None, {})
     else:
         told = seat.run(None, {})
@@ -204,7 +209,7 @@ OWN = {"ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"), "ANSIBLE_CALLBACK_
 def ansible(program: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a program of Ansible's outside of this project."""
     command = [str(Path(sys.executable).with_name(program)), *arguments]
-    return subprocess.run(command, cwd="/", env=CLEAN | OWN | environment, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, cwd="/", env=CLEAN | OWN | environment, capture_output=True, text=True, timeout=300, check=False)
 
 
 class Listener:

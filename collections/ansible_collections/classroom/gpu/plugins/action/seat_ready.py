@@ -14,8 +14,9 @@ TIMEOUT = 300
 PAUSE = 1
 # Seconds after a launch or start in which a machine may be booting, first boot and the difference of two clocks included.
 YOUNG = 600
-# Seconds for an answer of a machine that has long booted, and for one that refuses: cloud-init writes keys before SSH is served.
-SHORT, GRACE = 12, 15
+# Seconds for an answer of a machine that has long booted, of one that refuses, as cloud-init writes keys before SSH is served, and of SSH's
+# server that was started anew. An attempt takes ten seconds where nothing is said.
+SHORT, GRACE, LAST = 8, 15, 3
 # What only this part reads of the arguments.
 OWN = ("launched", "jupyter")
 
@@ -43,7 +44,7 @@ class ActionModule(ActionBase):
         if not isinstance(error, refusal.Refused) or error.heard[-1].kind is refusal.BOOTS:
             return timeout
         if last or not self.young():
-            return min(timeout, SHORT if error.boots else GRACE * last)
+            return min(timeout, LAST if last else SHORT if error.boots else 0)
         return timeout if error.boots else min(timeout, GRACE)
 
     def young(self) -> bool:
@@ -57,7 +58,7 @@ class ActionModule(ActionBase):
         if not (jupyter and ways and isinstance(error, refusal.Refused)) or self._task.check_mode:
             raise error
         if mended is not None:
-            raise error.without(f"it says that all is well: {', '.join(mended) or 'nothing to mend'}") from error
+            raise error.without(f"it put right what it could: {', '.join([*mended, 'SSH was started anew'])}", answered=True) from error
         try:
             return by_jupyter.put_back(jupyter["url"], Path(jupyter["class_dir"]), error.seat.seat, ways)
         except by_jupyter.NoHelp as reason:

@@ -5,6 +5,7 @@ The standard library alone, because it also runs where no module can: as root, o
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
 import subprocess
@@ -135,8 +136,10 @@ def keep_account(keeper: Keeper, name: str) -> None:
     """Have our own account there, as the launch made it or this does."""
     found, home = entry(name), str(HOME)
     if found is None:
-        make = ("useradd", "--system", "--no-create-home", "--home-dir", home, "--shell", "/bin/sh", "--password", "*", name)
-        keeper.mend(f"account {name}: made", run, *make)
+        make = ["useradd", "--system", "--no-create-home", "--home-dir", home, "--shell", "/bin/sh", "--password", "*"]
+        # A group that outlived its account would be in the way of one of the same name.
+        make += ["--gid", name] if name in (group.gr_name for group in grp.getgrall()) else []
+        keeper.mend(f"account {name}: made", run, *make, name)
     elif (found.pw_dir, found.pw_shell) != (home, "/bin/sh"):
         keeper.mend(f"account {name}: home and shell", run, "usermod", "--home", home, "--shell", "/bin/sh", name)
 

@@ -35,6 +35,10 @@ ANEW = (
 ACCESS = "If this computer is in another network than before, type `ansible-playbook playbooks/access.yml -e here=true`; if not, "
 TRUST = "If somebody gave the seat new keys on purpose, type `ssh-keygen -R {instance} -f '{folder}/known_hosts'`; if not, do not go on"
 OWN = "Bring {folder} back from the computer that made it, or give the key its rights: `chmod 0600 '{folder}/id_ed25519'`"
+RULE = (
+    "Its Jupyter answers, so a rule on the seat closes the port: `sudo nft list ruleset` in Jupyter's terminal shows it, "
+    "and a boot ends one that is in no file. "
+)
 REINSTALL = "In the terminal of its Jupyter type `sudo apt-get install --reinstall python3-minimal`"
 
 KEY = Kind("the class's key is not taken (the key file was emptied, or the login shell does not exist)", BY_JUPYTER, account=True)
@@ -109,9 +113,9 @@ class Seat:
 class Refused(AnsibleConnectionFailure):
     """A seat that no account comes to: Ansible's `unreachable`, with the cause in a sentence."""
 
-    def __init__(self, seat: Seat, heard: list[Heard], jupyter: str = "") -> None:
-        """Keep what each account heard; jupyter: why that way does not lead there either."""
-        super().__init__(sentence(seat, heard, jupyter))
+    def __init__(self, seat: Seat, heard: list[Heard], jupyter: str = "", answered: bool = False) -> None:
+        """Keep what each account heard; jupyter: why that way does not lead there either, answered: although it was gone."""
+        super().__init__(sentence(seat, heard, jupyter, answered))
         self.seat, self.heard = seat, heard
 
     @property
@@ -119,9 +123,9 @@ class Refused(AnsibleConnectionFailure):
         """Say whether a machine that is still booting would have said the same."""
         return self.heard[-1].kind.boots
 
-    def without(self, jupyter: str) -> Refused:
+    def without(self, jupyter: str, answered: bool = False) -> Refused:
         """Return the same where Jupyter, which was tried in its turn, did not help."""
-        return Refused(self.seat, self.heard, jupyter)
+        return Refused(self.seat, self.heard, jupyter, answered)
 
 
 def kind_of(text: str) -> Kind:
@@ -148,10 +152,10 @@ def last_line(text: str, kind: Kind) -> str:
     return (telling or lines or [""])[-1][:LONGEST].rstrip(".")
 
 
-def sentence(seat: Seat, heard: list[Heard], jupyter: str) -> str:
+def sentence(seat: Seat, heard: list[Heard], jupyter: str, answered: bool) -> str:
     """Return what is wrong with a seat and what to do about it. What is no account's own matter is all that counts."""
     last = heard[-1]
-    back = way_back(last.kind, jupyter).format(**vars(seat))
+    back = way_back(last.kind, jupyter, answered).format(**vars(seat))
     if not last.kind.account:
         return f"{seat.seat} cannot be reached over SSH: {clause(last, seat)}. {back}."
     accounts: dict[str, list[str]] = {}
@@ -166,8 +170,10 @@ def clause(one: Heard, seat: Seat) -> str:
     return one.kind.clause.format(said=one.said.replace("'", '"'), **vars(seat))
 
 
-def way_back(kind: Kind, jupyter: str) -> str:
+def way_back(kind: Kind, jupyter: str, answered: bool) -> str:
     """Return what to do; where Jupyter was to put it right and did not, why, and what is left."""
+    if answered and kind is SILENT:
+        return RULE + POWER
     if not jupyter or kind.back != BY_JUPYTER:
         return kind.back
     return f"Its Jupyter does not help ({jupyter.replace('{', '(').replace('}', ')')}). {ANEW if kind.account else POWER}"
