@@ -112,10 +112,17 @@ def test_whatever_tool_met_a_disk_it_is_named(tmp_path: Path, options: str, tool
 
 @pytest.mark.parametrize(("flag", "kind"), [("i", "immutable"), ("a", "append-only")])
 @pytest.mark.parametrize(
-    "meets", ["(path / 'bin/file').unlink()", "(path / 'bin/file').write_text('')", "(path / 'bin').rename(path / 'x')"]
+    "meets",
+    [
+        "(path / 'bin/file').unlink()",
+        "(path / 'bin/file').write_text('')",
+        "(path / 'bin').rename(path / 'x')",
+        "(path / 'new').rename(path / 'bin/file')",
+    ],
 )
 def test_protection_is_named_with_the_command_that_lifts_it(folder: Path, flag: str, kind: str, meets: str) -> None:
-    path = folder / "bin" if "rename" in meets else folder / "bin/file"
+    path = folder / "bin" if "'x'" in meets else folder / "bin/file"
+    (folder / "new").write_text("new")
     if subprocess.run(["chattr", f"+{flag}", path], capture_output=True, check=False).returncode:
         pytest.skip("this disk knows no attributes")
     told = python(MET.format(meets), str(folder))

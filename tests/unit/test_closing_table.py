@@ -53,8 +53,15 @@ def test_no_reason_is_cut_and_seats_share_one() -> None:
         ({"msg": "Task failed: Module failed: [Errno 13] Permission denied: '/opt/x'"}, "Permission denied: '/opt/x'"),
         ({"msg": "Task failed: Action failed: There is no key."}, "There is no key."),
         ({"msg": "non-zero return code", "stderr": "one\nE: that is why"}, "Do it: E: that is why"),
-        ({"msg": "MODULE FAILURE\nSee stdout/stderr", "module_stderr": "Traceback\n  x\nKeyError: 'a'"}, "Do it: KeyError: 'a'"),
+        (
+            {"msg": "MODULE FAILURE\nSee stdout/stderr", "module_stderr": "Traceback (most recent call last)\n  failed()\nKeyError: 'a'"},
+            "Do it: KeyError: 'a'",
+        ),
         ({"msg": "Module result deserialization failed: No start of json char found", "module_stdout": "Welcome!\n"}, "Do it: Welcome!"),
+        (
+            {"msg": "non-zero return code", "stderr": "pyenv: python3: command not found\n\nNote: see help"},
+            "Do it: pyenv: python3: command not found",
+        ),
         ({"msg": "Module failed"}, "Do it: Module failed"),
         ({}, "Do it: it failed without a word"),
         ({"msg": "One or more items failed", "results": [{"msg": ""}, {"failed": True, "msg": "This one."}]}, "This one."),
@@ -151,7 +158,8 @@ def test_only_what_waiting_may_mend_is_launched_by_the_same_command(run: Run, re
 @pytest.mark.parametrize("action", ["classroom.gpu.course", "classroom.gpu.vundle", "classroom.gpu.files", "ansible.builtin.fail"])
 def test_every_module_of_ours_fails_with_a_sentence(action: str) -> None:
     callback = SimpleNamespace(_display=SimpleNamespace(verbosity=0))
-    result = SimpleNamespace(task=SimpleNamespace(resolved_action=action, loop=None), result={"msg": "It is full."})
-    assert console.CallbackModule.is_sentence(callback, result)
-    result.result["msg"] = "Task failed: Module failed: 'a'"
-    assert not console.CallbackModule.is_sentence(callback, result)
+    task = SimpleNamespace(resolved_action=action, get_name=lambda: "Do it")
+    result = SimpleNamespace(task=task, host=SimpleNamespace(name="s07"), result={"msg": "It is full.\nMove on."})
+    assert console.CallbackModule.is_sentence(callback, result) and console.sentence(result) == "It is full.\nMove on."
+    result.result = {"msg": "Module result deserialization failed: No start of json char found", "module_stdout": "Welcome!"}
+    assert console.sentence(result) == "Do it: Welcome!. -vvv shows all that Ansible knows."

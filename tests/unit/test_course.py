@@ -68,7 +68,7 @@ def test_a_version_is_a_branch_or_a_tag(version: str, found: tuple[str, str]) ->
 
 
 def test_an_unknown_version_is_named(course: Class) -> None:
-    with pytest.raises(GitError, match="cannot be had: it has no branch or tag nothing: correct classroom_course_repository or"):
+    with pytest.raises(GitError, match="cannot be had: it has no branch or tag nothing. Correct classroom_course_repository or"):
         course.settle("nothing")
 
 
@@ -268,7 +268,7 @@ def test_a_repository_that_is_not_there_is_told_in_one_line(course: Class) -> No
     assert told["msg"].startswith(
         "The course /nowhere/course.git cannot be had: '/nowhere/course.git' does not appear to be a git repository"
     )
-    assert told["msg"].endswith("correct classroom_course_repository or classroom_course_version, or run this again when it answers.")
+    assert told["msg"].endswith("Correct classroom_course_repository or classroom_course_version, or run this again when it answers.")
 
 
 def test_why_the_course_stays_where_it_is_is_told() -> None:

@@ -85,7 +85,12 @@ def chunks(sentence: str) -> list[str]:
 
 def says(string: str, sentence: str) -> bool:
     """Tell whether a string has all parts of a sentence, in their order."""
-    return bool(re.search(".*?".join(map(re.escape, chunks(sentence))), string, re.DOTALL))
+    begin = 0
+    for chunk in chunks(sentence):
+        begin = string.find(chunk, begin) + len(chunk) if chunk in string[begin:] else -1
+        if begin < 0:
+            return False
+    return True
 
 
 def is_seen(sentence: str) -> bool:

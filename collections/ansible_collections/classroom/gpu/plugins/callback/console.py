@@ -32,6 +32,12 @@ def outcome(seat: str, proof: dict) -> str:
     return f"{seat} {'earlier proof holds' if proof['reused'] else 'proven'}: {proof['url']}"
 
 
+def sentence(result) -> str:
+    """Return what a failure says; where nobody wrote a sentence for it, what is known, and how to see the rest."""
+    told = failures.told(result.result, result.task.get_name(), result.host.name)
+    return f"{told.rstrip('.')}. -vvv shows all that Ansible knows." if failures.is_unforeseen(result.result) else told
+
+
 class CallbackModule(default.CallbackModule):
     """The default callback but for some results; -v brings the rest of them."""
 
@@ -98,15 +104,14 @@ class CallbackModule(default.CallbackModule):
 
     def is_sentence(self, result) -> bool:
         """Say whether the message of a failure is all that an organiser needs."""
-        ours = not self._display.verbosity and str(result.task.resolved_action).startswith(SENTENCES)
-        return ours and ("results" in result.result or not failures.is_unforeseen(result.result))
+        return not self._display.verbosity and str(result.task.resolved_action).startswith(SENTENCES)
 
     def say(self, result, prefix: str) -> None:
         """Print the message of a failure below the name of its task."""
         if self._last_task_banner != result.task._uuid:
             self._print_task_banner(result.task)
         self.show_plan(result)
-        for line in str(result.result.get("msg", "")).splitlines():
+        for line in sentence(result).splitlines():
             self._display.display(f"{prefix}: {line}", color=constants.COLOR_ERROR)
 
     def v2_runner_on_ok(self, result) -> None:

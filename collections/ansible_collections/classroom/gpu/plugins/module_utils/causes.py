@@ -35,7 +35,8 @@ PATH = re.compile(r"'([^'\n]+)'|\"([^\"\n]+)\"|`([^`\n]+)`|(/[^\s:,'\"`]+)|([^\s
 
 def cause(error: OSError, near: str | Path = "") -> str:
     """Tell an error; `near` is what was worked on, for one that names no path."""
-    path = error.filename if isinstance(error.filename, (str, os.PathLike)) else near
+    both = [path for path in (error.filename, error.filename2) if isinstance(path, (str, os.PathLike))]  # two of a rename
+    path = next((path for path in both if protected(Path(path))), both[0] if both else near)
     if not path and error.errno != errno.ENOSPC:
         return f"{error}."
     return sentence(error.errno, Path(path), error.strerror or str(error))

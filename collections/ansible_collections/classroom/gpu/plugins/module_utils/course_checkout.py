@@ -55,7 +55,7 @@ def choose(listing: str, version: str) -> tuple[str, str]:
 
 def complaint(text: str) -> str:
     """What git complained of, without its advice: the lines of its errors, as one; all of it where there are none."""
-    errors = [line.partition(": ")[2] for line in text.splitlines() if line.startswith(("fatal: ", "error: "))]
+    errors = [line.partition(": ")[2].rstrip(".") for line in text.splitlines() if line.startswith(("fatal: ", "error: "))]
     return "; ".join(errors) or " ".join(text.split()) or "git gave no reason"
 
 
@@ -93,8 +93,8 @@ class Course:
         try:
             return choose(self.git("ls-remote", "--symref", self.repository, folder=Path("/")), self.version)
         except GitError as error:
-            mend = "correct classroom_course_repository or classroom_course_version, or run this again when it answers"
-            raise GitError(f"The course {self.repository} cannot be had: {error}: {mend}") from error
+            mend = "Correct classroom_course_repository or classroom_course_version, or run this again when it answers"
+            raise GitError(f"The course {self.repository} cannot be had: {error}. {mend}") from error
 
     def head(self) -> str:
         """The commit that is checked out; empty where there is no repository of its own in the folder."""

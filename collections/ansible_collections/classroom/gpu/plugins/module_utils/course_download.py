@@ -35,6 +35,10 @@ GUESS = 3  # times its size is what an archive takes unpacked, where the list do
 ARCHIVE_ERRORS = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, KeyError, RuntimeError, ValueError, OSError)
 
 
+# Errors of the system that are about this machine's disk, and no server's.
+OURS = (*causes.DISK, errno.EPERM, errno.EACCES)
+
+
 class DataError(Exception):
     """The data cannot be had; the text says which, why, and what to do; `again`, whether the same command may help."""
 
@@ -275,7 +279,7 @@ def download(item: Item, half: Path, patience: int) -> None:
                 raise wrong_size(item, have) from error
             refused = True
         except (OSError, http.client.HTTPException, Interrupted) as error:
-            if getattr(error, "errno", None) == errno.ENOSPC:
+            if getattr(error, "errno", None) in OURS:
                 raise DataError(f"{causes.cause(error, half.parent)} The next run continues with {item.url}.") from error
             now = max(size_of(half), 0)
             if now <= have:

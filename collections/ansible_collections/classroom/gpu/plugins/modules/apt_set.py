@@ -513,8 +513,9 @@ def main() -> None:
         module.fail_json(msg=f"{error}.")
     except Refused as error:
         module.fail_json(msg=f"{error}. Nothing was changed for {module.params['name']}.")
-    except (Failed, OSError) as error:  # a full disk, say
-        module.fail_json(msg=f"{error}. {module.params['name']} is incomplete: the next run goes on from here.")
+    except (Failed, OSError) as error:
+        why = causes.cause(error, "/var").removesuffix(".") if isinstance(error, OSError) else error
+        module.fail_json(msg=f"{why}. {module.params['name']} is incomplete: the next run goes on from here.")
     for said in result["mended"]:
         module.warn(f"{said}.")
     module.exit_json(**result | {"changed": result["changed"] or chosen})

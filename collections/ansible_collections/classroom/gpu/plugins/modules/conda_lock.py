@@ -124,7 +124,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             solved = solve(module, folder)
     except (ValueError, OSError) as error:
-        solved = {"error": str(error)}
+        solved = {"error": causes.cause(error).removesuffix(".") if isinstance(error, OSError) else str(error)}
     except subprocess.TimeoutExpired:
         solved = {"error": f"no solution after {params['patience']} s; is the network slow or gone?"}
     if "error" in solved:

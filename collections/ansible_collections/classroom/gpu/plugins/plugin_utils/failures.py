@@ -11,6 +11,7 @@ BARE = re.compile(
     r"(?:MODULE FAILURE|Module failed|Module result deserialization failed|non-zero return code|One or more items failed"
     r"|Error executing command|The command was not successful|Failed to set permissions)\b"
 )
+COMPLAINS = re.compile(r"\berror\b|\bfatal\b|not found|denied|No such|[Cc]annot|[Ff]ailed", re.IGNORECASE)
 WROTE = ("module_stderr", "stderr", "module_stdout", "stdout", "exception")
 ERRNO = re.compile(r"^(?:\w+(?:\.\w+)*: )?\[Errno \d+\] ")
 # What the system refused a program before any of ours could look why: a full disk lets not even a module begin.
@@ -36,10 +37,11 @@ def told(result: dict, task: str, seat: str) -> str:
 
 
 def last_words(result: dict) -> str:
-    """Return the last line of what a failed program wrote, which in a traceback is the error."""
+    """Return the line of what a failed program wrote that tells its error: of a traceback the last, else the first that sounds like one."""
     texts = (str(result.get(name) or "").strip() for name in WROTE)
-    lines = [text.splitlines()[-1].strip() for text in texts if text and text != "(traceback unavailable)"]
-    return lines[0] if lines else ""
+    lines = next((text.splitlines() for text in texts if text and text != "(traceback unavailable)"), [""])
+    first = "" if "Traceback (most recent call last)" in lines[0] else next(filter(COMPLAINS.search, lines), "")
+    return (first or lines[-1]).strip()
 
 
 def is_unforeseen(result: dict) -> bool:
