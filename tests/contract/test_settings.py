@@ -99,7 +99,7 @@ def test_a_launch_makes_the_way_in_that_the_role_keeps(evaluated: Callable[[str,
     files = {file["path"]: (file["content"], file.get("permissions", "0644")) for file in user_data["write_files"]}
     assert files[f"{home}/.ssh/authorized_keys"] == (f"{KEY}\n", "0644")
     assert files[str(way_in.RULE)] == (way_in.Ways("classroom", "ubuntu", KEY).sudo_rule, "0440")
-    assert user_data["runcmd"][0] == ["install", "-d", "-o", "classroom", "-g", "classroom", "-m", "0700", f"{home}/.ansible"]
+    assert user_data["runcmd"][0] == ["install", "-d", "-o", "classroom", "-m", "0700", f"{home}/.ansible"]
 
 
 def test_a_seats_tag_tells_its_end_and_the_settings_that_of_a_launch(evaluated: Callable[[str, str], object]) -> None:

@@ -9,23 +9,9 @@ from multiprocessing import current_process, parent_process
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.connection import ssh
 from ansible_collections.classroom.gpu.plugins.plugin_utils import refusal
+from ansible_collections.classroom.gpu.plugins.plugin_utils.seat_options import DOCUMENTATION
 
-# The parent's options, which Ansible reads from this name, and three more; `options` is the last part of them.
-DOCUMENTATION = f"""{ssh.DOCUMENTATION.rstrip()}
-      second_user:
-        type: str
-        description: The account that is tried where O(remote_user) does not come to run a command.
-        vars: [{{name: ansible_second_user}}]
-      seat:
-        type: str
-        description: What a refusal calls the seat.
-        vars: [{{name: inventory_hostname}}]
-      instance:
-        type: str
-        default: its machine
-        description: What the class's known hosts call its machine.
-        vars: [{{name: ec2_instance_id}}]
-"""
+__all__ = ["DOCUMENTATION", "Connection"]  # Ansible reads its options from this name
 
 
 class Connection(ssh.Connection):
