@@ -22,6 +22,7 @@ CLASSROOM = re.compile(r"[a-z][a-z0-9_]{0,30}")
 NAME, TOKEN = "its Name", "the token of its launch"
 TEARDOWN = "ansible-playbook playbooks/teardown.yml"
 COUNTS = {2: "two", 3: "three"}
+VALUES = 200  # of a filter: docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstances.html
 
 
 class Known(NamedTuple):
@@ -109,9 +110,9 @@ def survey(ask: Ask, classroom: str, class_dir: str) -> Survey:
     """Look at the class's machines and disks; once more, where one is odd or where folder or disks know of a machine without its tag."""
     own = [{"Name": "tag:classroom:name", "Values": [classroom]}]
     found, known = ask("describe_instances", own), by_folder(class_dir)._replace(volumes=ask("describe_volumes", own))
-    others: list[dict] = []
-    if unseen := sorted(remembered(known, class_dir) - {machine["InstanceId"] for machine in found}):
-        others = ask("describe_instances", [{"Name": "instance-id", "Values": unseen}])
+    unseen = sorted(remembered(known, class_dir) - {machine["InstanceId"] for machine in found})
+    asked = [[{"Name": "instance-id", "Values": unseen[begin : begin + VALUES]}] for begin in range(0, len(unseen), VALUES)]
+    others = [machine for only in asked for machine in ask("describe_instances", only)]
     if others or is_odd(found):
         known = known._replace(cards=ask("describe_network_interfaces", own))
     claims = [claim(machine, known, classroom) for machine in found + others]
