@@ -9,14 +9,17 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from multiprocessing import Pipe, get_context
 from pathlib import Path
 from types import ModuleType
+from unittest.mock import patch
 
 import boto3
 import pytest
+from ansible.module_utils import _internal
+from ansible.module_utils.common import warnings
 from ansible.module_utils.testing import patch_module_args
 from botocore.config import Config
 
@@ -68,9 +71,17 @@ def rehearsal(*arguments: str, **environment: str) -> str:
     return done.stdout + done.stderr
 
 
+@contextmanager
+def as_on_a_seat() -> Iterator[None]:
+    """Let a module return its warnings, which it hands to the screen where Ansible's controller is loaded in the same process."""
+    with patch.object(_internal, "is_controller", False):
+        warnings._global_warnings.clear()
+        yield
+
+
 def running_module(module: ModuleType, arguments: dict) -> dict:
     """Run a module of Ansible's in this process, as Ansible runs it, and return what it says; its exit status says the same."""
-    with patch_module_args(arguments), redirect_stdout(io.StringIO()) as answer, pytest.raises(SystemExit) as ended:
+    with as_on_a_seat(), patch_module_args(arguments), redirect_stdout(io.StringIO()) as answer, pytest.raises(SystemExit) as ended:
         module.main()
     done = json.loads(answer.getvalue())
     assert bool(ended.value.code) == bool(done.get("failed"))

@@ -648,7 +648,8 @@ def students(made: Seat) -> Seat:
     """An environment of a student's, who is no root: its folders can be closed. There is no engine, and no channel."""
     made.server.close()
     made.options = {"tools": str(made.folder / "no-tools")}
-    for above in (made.folder, *made.folder.parents[:2]):
+    ours = (path for path in (made.folder, *made.folder.parents) if path.parent not in (Path("/"), path))
+    for above in ours:
         above.chmod(0o755)
     subprocess.run(["chown", "-R", str(NOBODY), made.folder], check=True)
     return made

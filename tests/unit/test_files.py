@@ -16,6 +16,7 @@ import pytest
 from ansible.module_utils import basic
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.classroom.gpu.plugins.modules import files
+from hostless import as_on_a_seat
 
 ME = {"owner": getpass.getuser()}
 
@@ -25,7 +26,8 @@ def run(*wanted: dict, check: bool = False) -> dict:
     answer = io.StringIO()
     stdout, sys.stdout = sys.stdout, answer
     try:
-        with patch_module_args({"files": [ME | item for item in wanted], "_ansible_check_mode": check}), pytest.raises(SystemExit):
+        arguments = {"files": [ME | item for item in wanted], "_ansible_check_mode": check}
+        with as_on_a_seat(), patch_module_args(arguments), pytest.raises(SystemExit):
             files.main()
     finally:
         sys.stdout = stdout

@@ -23,6 +23,7 @@ def made(tmp_path: Path) -> Path:
     (prefix / "bin").mkdir(parents=True)
     (prefix / "bin/python").write_text("#!/bin/sh\n")
     (prefix / "bin/python").chmod(0o755)
+    (prefix / "pyvenv.cfg").write_text("")
     (prefix / uv_env.STATE).write_text(json.dumps({"lock": sha256(LOCK.encode()).hexdigest(), "distributions": []}))
     return prefix
 
