@@ -182,7 +182,8 @@ def test_two_machines_of_a_seat_wait_for_a_person_who_names_the_one_to_end(organ
     typed = command.split()[1:]
     status, said = run(organiser, *typed)
     assert status == 2 and made(organiser) == before and f"type: {command} -e confirm=true" in said.replace("\n", " "), said
-    assert f"To be ended, of {second} of s01 of class {CLASSROOM}" in said and seats["s01"] not in said
+    assert f"To be ended, of {second} of s01 of class {CLASSROOM}" in said, said
+    assert f"s01   {second}" in said and f"s01   {seats['s01']}" not in said, said
     status, said = run(organiser, *typed, "-e", "confirm=true")
     assert status == 0 and "0 left of" in said, said
     after = made(organiser)
