@@ -92,7 +92,9 @@ COURSES = {
     "git's settings are no settings": Break(f"echo '[' >{HOME}/.gitconfig"),
     "vim's settings deleted": Break(f"rm {HOME}/.vimrc"),
     "a plugin of vim's deleted": Break(f"rm -r {HOME}/.vim/bundle/*"),
-    "vim's folder is root's": Break(f"chown -R root: {HOME}/.vim && chmod 700 {HOME}/.vim"),
+    "vim's folder is root's": Break(
+        f"chown -R root: {HOME}/.vim && chmod 700 {HOME}/.vim", "sudo chown ubuntu .*vim", f"chown -R ubuntu: {HOME}/.vim"
+    ),
 }
 
 SYSTEM = {
@@ -104,13 +106,13 @@ SYSTEM = {
     "APT's own lists deleted": Break("rm -r /var/lib/apt/lists/*"),
     "a source of APT's that is none": Break(
         "echo 'deb [signed-by' >/etc/apt/sources.list.d/student.list; dpkg --remove --force-depends acl",
-        r"student\.list",
+        r"/etc/apt/sources\.list\.d/student\.list",
         "rm /etc/apt/sources.list.d/student.list",
     ),
     "name changed": Break("hostnamectl set-hostname elsewhere"),
     "time zone changed": Break("ln --symbolic --force /usr/share/zoneinfo/Asia/Tokyo /etc/localtime"),
     "stopping at the end disabled": Break("systemctl disable --now autostop.timer; rm /usr/local/sbin/autostop"),
-    "no name resolves": Break("cp -a /etc/resolv.conf /root/kept; : >/etc/resolv.conf", "resolve", "cat /root/kept >/etc/resolv.conf"),
+    "no name resolves": Break("mount --bind /dev/null /etc/resolv.conf", "No name resolves", "umount /etc/resolv.conf"),
     "root's Python gone": Break("mv /usr/bin/python3 /root/python3", r"python3", "mv /root/python3 /usr/bin/python3"),
     "sudo without its right": Break("chmod u-s /usr/bin/sudo", r"sudo", "chmod u+s /usr/bin/sudo"),
     "no room where packages are kept": Break(
@@ -138,7 +140,7 @@ WAY_IN = {
     "sshd frozen": Break(f"kill -STOP {SSHD}", "SSH", f"kill -CONT {SSHD}"),
     "sshd stopped": Break("systemctl disable --now ssh", "SSH", "systemctl enable --now ssh"),
     "sshd's settings are none": Break(
-        "echo Nonsense >>/etc/ssh/sshd_config; systemctl restart ssh",
+        "echo Nonsense >>/etc/ssh/sshd_config; systemctl restart ssh || true",
         "SSH",
         "sed -i '/^Nonsense/d' /etc/ssh/sshd_config; systemctl restart ssh",
     ),
@@ -148,7 +150,8 @@ WAY_IN = {
 
 PORTS = {
     "port dropped by a rule on the seat": Break(
-        "nft add table inet own; nft add chain inet own in '{ type filter hook input priority 0; }';"
+        "apt-get -qq install --yes nftables >/dev/null; nft add table inet own;"
+        " nft add chain inet own in '{ type filter hook input priority 0; }';"
         " nft add rule inet own in tcp dport 8888 drop",
         "rule on the seat",
         "nft delete table inet own",

@@ -178,7 +178,8 @@ class Stage:
         if why := causes.of_words(errors, "/"):
             return why.removesuffix(".")
         where, key = (self.source["uri"], self.source["fingerprint"]) if self.source else ("the machine's sources", "")
-        return apt.sentence(complaint, where, key, self.machine.patience)
+        # It reads a copy of the sources; whoever corrects one has to know which.
+        return apt.sentence(complaint.replace(str(self.etc), "/etc/apt"), where, key, self.machine.patience)
 
     def add_source(self, key: str) -> None:
         """Put the source here, with its key."""

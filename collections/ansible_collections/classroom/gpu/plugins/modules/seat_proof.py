@@ -208,11 +208,13 @@ ASKED, KERNEL, CELL = 8, 20, 6
 CLOCKS = 180  # seconds that two clocks may be apart: neither a signature of APT's nor a certificate is judged by less
 MEASURED = ("proven_at", "seconds", "report")  # what differs from one proof to the next although nothing changed
 
-# Runs in the kernel, in a namespace of its own so that a notebook finds none of it. The student's files are neither read nor written.
+# Runs in the kernel, in a namespace of its own so that a notebook finds none of it. The student's files, git's settings among them, are
+# neither read nor written.
 COPY_COURSE = """
 import json, os, subprocess, tempfile
 def git(*arguments):
-    done = subprocess.run(["git", "-C", course, *arguments], capture_output=True)
+    alone = os.environ | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+    done = subprocess.run(["git", "-C", course, *arguments], capture_output=True, env=alone)
     if done.returncode:
         raise RuntimeError(done.stderr.decode().strip().splitlines()[-1])
     return done.stdout
