@@ -64,7 +64,7 @@ cloud: setup  ## The local cloud against what EC2 promises; ends a rehearsal tha
 story: setup  ## The main job: launch, repair, stop, start, refuse, tear down
 	@python -m rehearsal up
 	$(ENTER)
-	pytest -q tests/rehearsal/test_story.py $(PYTEST)
+	pytest -q tests/rehearsal/test_story.py tests/rehearsal/test_broken_seats.py $(PYTEST)
 
 browser: setup  ## A student in a real browser, on the class that `make rehearsal` leaves; `make story` does it by itself
 	@$(ENTER)
