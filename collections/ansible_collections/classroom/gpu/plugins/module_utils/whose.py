@@ -239,6 +239,13 @@ def unclaimed(seat: str, one: Claim, region: str) -> Held:
     return Held(seat, text, False, command)
 
 
+def moved_on_purpose(machine: dict, place: Place) -> bool:
+    """Tell whether a machine is another's by now, by its tags and by its Name: whoever changes both means it."""
+    own = machines.tags(machine)
+    tagged = (own.get("classroom:name", ""), own.get("classroom:seat", ""))
+    return all(tagged) and tagged != place and by_name(machine, tagged[0]) == tagged
+
+
 def launched_before(machine: dict, place: Place, region: str) -> str:
     """Say that EC2 answered a launch with the machine that it had made by the same launch, and that this is tagged otherwise by now."""
     one = claim(machine, Known(), place[0])._replace(was=place, traces=[(TOKEN, place)])

@@ -124,7 +124,8 @@ class Cloud:
                 if aws_errors.code(error) != launch.USED:
                     raise Missing(launch.refusal(error, self.ec2.meta.endpoint_url)) from error
                 continue  # that machine came and went
-            if machine["State"]["Name"] not in launch.GONE:
+            gone = machine["State"]["Name"] in launch.GONE
+            if not gone and not whose.moved_on_purpose(machine, (self.params["classroom"], seat)):
                 return self.tagged(machine, seat)
         raise Missing(launch.Refusal("other", "seat", f"It was launched and ended {LIVES} times in a day."))
 

@@ -537,7 +537,9 @@ def report(found: dict, problems: list[str], params: dict) -> None:
         found["cost"] = reckon(found, params)
     found["plan"] = (plan.page if params["page"] else plan.short)(found, params, zone(params))
     found["quotas"] = [one._asdict() | {"family": one.family._asdict()} for one in found["quotas"]]
-    if params["page"] and found["account"] and params["class_dir"] and not params["check"]:
+    # A class that lives in another region gets no folder here.
+    has_place = params["class_dir"] and (not found["elsewhere"] or Path(params["class_dir"]).is_dir())
+    if params["page"] and found["account"] and has_place and not params["check"]:
         found["changed"] = write_plan(found, problems, params) or found["changed"]
 
 
