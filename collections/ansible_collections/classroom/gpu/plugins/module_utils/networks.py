@@ -78,8 +78,9 @@ def _ports(protocol: str, first: int | None, last: int | None) -> str:
 
 def closed(groups: list[dict], asked: dict) -> list[str]:
     """Say which rules let everybody in until a security group was asked for others, as the arguments `asked` of its module say."""
-    kept = {("tcp", int(port), int(port), cidr) for rule in asked["rules"] for port in rule["ports"] for cidr in rule["cidr_ip"]}
-    own = [group for group in groups if group["GroupName"] == asked["name"] and asked.get("purge_rules", True)]
+    rules = asked.get("rules") or []  # one that is to be gone has none
+    kept = {("tcp", int(port), int(port), cidr) for rule in rules for port in rule["ports"] for cidr in rule["cidr_ip"]}
+    own = [group for group in groups if rules and group["GroupName"] == asked["name"] and asked.get("purge_rules", True)]
     return [
         f"The class was open to the whole internet, {words} in {group['GroupId']}: closed."
         for group in own
