@@ -12,7 +12,7 @@ ENTER = eval "$$(python -m rehearsal env)"
 
 # Scenarios that test-all adds: real drivers, compilers and frameworks, which take minutes and gigabytes, one fault after the other, and a
 # role's other sources and machines.
-SKIP = nvidia_driver-debian nvidia_driver-branches nvidia_driver-gpus cuda-nvcc cuda-sources jupyter-2018 jupyter-students conda_env-faults
+SKIP = nvidia_driver-debian nvidia_driver-branches nvidia_driver-gpus cuda-nvcc cuda-sources jupyter-2018 jupyter-students jupyter-asked conda_env-faults
 
 # Scenarios that take longest, and so begin first: one that begins last would keep a core waiting.
 LONG = jupyter-2018 nvidia_driver-debian jupyter conda_env nvidia_driver course
@@ -64,7 +64,7 @@ cloud: setup  ## The local cloud against what EC2 promises; ends a rehearsal tha
 story: setup  ## The main job: launch, repair, stop, start, refuse, tear down
 	@python -m rehearsal up
 	$(ENTER)
-	pytest -q tests/rehearsal/test_story.py $(PYTEST)
+	pytest -q tests/rehearsal/test_story.py tests/rehearsal/test_broken_seats.py $(PYTEST)
 
 browser: setup  ## A student in a real browser, on the class that `make rehearsal` leaves; `make story` does it by itself
 	@$(ENTER)

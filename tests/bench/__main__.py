@@ -78,9 +78,7 @@ class Report:
             print(f"bench: {' | '.join(cells[:6])}", flush=True)
 
 
-def paired(
-    name: str, runs: int, measure: Callable[[Build], Measure], both: tuple[Build, Build]
-) -> list[Pair]:
+def paired(name: str, runs: int, measure: Callable[[Build], Measure], both: tuple[Build, Build]) -> list[Pair]:
     """Measure the two builds in turn."""
     pairs = []
     for number in range(1, runs + 1):

@@ -30,18 +30,13 @@ MODULE = re.compile(r"Using module file (\S+)")
 SETTINGS = {
     "classroom_stack": "minimal",
     "classroom_course_repository": "http://198.19.0.1:8080/git/plain-course.git",
-    "classroom_course_proofs": [
-        {"notebook": "code/hello_python.ipynb", "expect": "Pairs of rabbits after 30 months: 832040"}
-    ],
+    "classroom_course_proofs": [{"notebook": "code/hello_python.ipynb", "expect": "Pairs of rabbits after 30 months: 832040"}],
 }
 
 
 def start_cloud() -> dict[str, str]:
     """Start the rehearsal's cloud unless it runs, and return the environment that points at it."""
-    if (
-        not state.MACHINE.alive()
-        and subprocess.run([sys.executable, "-m", "rehearsal", "up"], cwd=ROOT).returncode
-    ):
+    if not state.MACHINE.alive() and subprocess.run([sys.executable, "-m", "rehearsal", "up"], cwd=ROOT).returncode:
         raise BenchError("The rehearsal's cloud did not start; it says above why, and how to mend it.")
     return state.MACHINE.environment() | {"CLASSROOM": NAME}
 
@@ -72,9 +67,7 @@ class Bench:
         (self.folder / "group_vars").mkdir()
         (self.folder / "group_vars" / f"classroom_{NAME}.yml").write_text(json.dumps(settings))
 
-    def play(
-        self, build: Build, playbook: str, *arguments: str, watch: bool = False, **settings: str
-    ) -> Done:
+    def play(self, build: Build, playbook: str, *arguments: str, watch: bool = False, **settings: str) -> Done:
         """Run a playbook of a build, with SSH connections of its own. Raises BenchError with the end of its output."""
         number = str(next(self.numbers))
         sockets = self.folder / number
@@ -93,25 +86,17 @@ class Bench:
             raise BenchError(f"{playbook} of {build.commit} failed:\n{done.output[-4000:]}")
         return done
 
-    def site(
-        self, build: Build, seats: Sequence[str], *arguments: str, watch: bool = False, **settings: str
-    ) -> Done:
+    def site(self, build: Build, seats: Sequence[str], *arguments: str, watch: bool = False, **settings: str) -> Done:
         """Run site.yml for some seats."""
-        return self.play(
-            build, "site.yml", "-e", f"seats={','.join(seats)}", *arguments, watch=watch, **settings
-        )
+        return self.play(build, "site.yml", "-e", f"seats={','.join(seats)}", *arguments, watch=watch, **settings)
 
-    def settled(
-        self, build: Build, seats: Sequence[str], *arguments: str, watch: bool = False, **settings: str
-    ) -> Done:
+    def settled(self, build: Build, seats: Sequence[str], *arguments: str, watch: bool = False, **settings: str) -> Done:
         """Run site.yml until it changes nothing, and return that run. The first launches what is missing."""
         for _ in range(ATTEMPTS):
             done = self.site(build, seats, *arguments, watch=watch, **settings)
             if not any(recap(done).changed.values()):
                 return done
-        raise BenchError(
-            f"site.yml of {build.commit} still changes something at the {ATTEMPTS}th run:\n{done.output[-4000:]}"
-        )
+        raise BenchError(f"site.yml of {build.commit} still changes something at the {ATTEMPTS}th run:\n{done.output[-4000:]}")
 
     def damage(self, seat: str) -> None:
         """Delete a file of the seat's environment."""
@@ -142,9 +127,7 @@ def others(classroom: Classroom) -> list[str]:
     states = [{"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]}]
     pages = classroom.client("ec2").get_paginator("describe_instances").paginate(Filters=states)
     found = [one for page in pages for group in page["Reservations"] for one in group["Instances"]]
-    return [
-        one["InstanceId"] for one in found if not one.get("Tags") or tags(one).get("classroom:name") != NAME
-    ]
+    return [one["InstanceId"] for one in found if not one.get("Tags") or tags(one).get("classroom:name") != NAME]
 
 
 def expect_room(seats: int, classroom: Classroom) -> None:
@@ -153,9 +136,7 @@ def expect_room(seats: int, classroom: Classroom) -> None:
     needed = doctor.INOTIFY_OTHERS + hosts * doctor.INOTIFY_A_HOST
     if needed > limit:
         mend = "sudo sysctl fs.inotify.max_user_instances=1024"
-        raise BenchError(
-            f"fs.inotify.max_user_instances={limit} is not enough for {hosts} hosts. Type: {mend}"
-        )
+        raise BenchError(f"fs.inotify.max_user_instances={limit} is not enough for {hosts} hosts. Type: {mend}")
 
 
 @contextmanager
@@ -186,13 +167,9 @@ def unhurried() -> Iterator[None]:
 def expect_alone() -> None:
     """Raise BenchError if the cloud that runs has machines of other classes, which its end would end."""
     if state.MACHINE.alive() and (left := others(Classroom(dict(os.environ) | state.MACHINE.environment()))):
-        raise BenchError(
-            f"A row of these ends the rehearsal's cloud, with {', '.join(left)} in it. Type: python -m rehearsal down"
-        )
+        raise BenchError(f"A row of these ends the rehearsal's cloud, with {', '.join(left)} in it. Type: python -m rehearsal down")
 
 
 def down() -> None:
     """End the rehearsal's cloud."""
-    subprocess.run(
-        [sys.executable, "-m", "rehearsal", "down"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL
-    )
+    subprocess.run([sys.executable, "-m", "rehearsal", "down"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)

@@ -31,9 +31,7 @@ FIGURES = (
     Figure("noop2", "wall", "nothing to do, 2 seats: wall", aim=0.45),
     Figure("noop20", "cpu", "nothing to do, 20 seats: CPU"),
     Figure("noop20", "wall", "nothing to do, 20 seats: wall", aim=0.4),
-    Figure(
-        "further", "cpu", "nothing to do, each further seat (20 less 2, by 18): CPU", aim=2, absolute=True
-    ),
+    Figure("further", "cpu", "nothing to do, each further seat (20 less 2, by 18): CPU", aim=2, absolute=True),
     Figure("repair", "cpu", "repair of 1 seat, a deleted file of the environment: CPU"),
     Figure("repair", "wall", "repair of 1 seat, a deleted file of the environment: wall", aim=0.5),
     Figure("first", "cpu", "first configuration of 2 seats, with their launch: CPU"),
@@ -83,10 +81,7 @@ def further(few: Sequence[Pair], many: Sequence[Pair], seats: int) -> list[Pair]
     def slope(less: Sample, more: Sample) -> Sample:
         return {"cpu": (more["cpu"] - less["cpu"]) / seats}
 
-    return [
-        (slope(old, more_old), slope(new, more_new))
-        for (old, new), (more_old, more_new) in zip(few, many, strict=True)
-    ]
+    return [(slope(old, more_old), slope(new, more_new)) for (old, new), (more_old, more_new) in zip(few, many, strict=True)]
 
 
 def aim(figure: Figure, ratio: float, today: float) -> str:
@@ -140,14 +135,8 @@ def kept(text: str, machine: str) -> dict[str, tuple[str, ...]]:
     lines = text.splitlines()
     if f"{MACHINE}{machine}" not in lines:
         return {}
-    cells = [
-        tuple(cell.strip() for cell in one.strip("|").split("|")) for one in lines if one.startswith("|")
-    ]
-    return {
-        one[0]: one
-        for one in cells
-        if len(one) == len(HEAD) and one[0] in {figure.what for figure in FIGURES}
-    }
+    cells = [tuple(cell.strip() for cell in one.strip("|").split("|")) for one in lines if one.startswith("|")]
+    return {one[0]: one for one in cells if len(one) == len(HEAD) and one[0] in {figure.what for figure in FIGURES}}
 
 
 def table(lines: Mapping[str, Sequence[str]]) -> list[str]:

@@ -31,9 +31,7 @@ class Done:
         return {"cpu": self.cpu, "wall": self.wall}
 
 
-def run(
-    command: list[str], folder: Path, environment: Mapping[str, str], log: Path, watch: bool = False
-) -> Done:
+def run(command: list[str], folder: Path, environment: Mapping[str, str], log: Path, watch: bool = False) -> Done:
     """Run a command to its end; an interrupt ends it first.
 
     It prints into a file: a pipe would stay open for as long as an SSH connection that it leaves behind.

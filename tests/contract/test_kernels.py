@@ -63,9 +63,14 @@ def test_only_a_stack_that_asks_has_the_second_kernel() -> None:
 def test_the_second_kernel_differs_in_its_name_and_in_what_tensorflow_is() -> None:
     plain, tf1 = kernels(jupyter_tf1_kernel=True).values()
     assert (plain.pop("display_name"), tf1.pop("display_name")) == ("dl_aws", "TF1 course")
-    assert "PYTHONPATH" not in plain["env"]
-    assert tf1["env"].pop("PYTHONPATH") == OWN["jupyter_tf1_dir"]
+    assert (plain["env"].pop("PYTHONPATH"), tf1["env"].pop("PYTHONPATH")) == ("", OWN["jupyter_tf1_dir"])
     assert plain == tf1
+
+
+def test_no_kernel_reads_what_a_student_has_installed_or_set_for_every_python() -> None:
+    for kernel in kernels(jupyter_tf1_kernel=True).values():
+        own = {key: value for key, value in kernel["env"].items() if key.startswith("PYTHON") and key != "PYTHONPATH"}
+        assert own == {"PYTHONHOME": "", "PYTHONSTARTUP": "", "PYTHONNOUSERSITE": "1", "PYTHONUSERBASE": SETTINGS["jupyter_kernel_env"]}
 
 
 @pytest.mark.parametrize("tf1", [False, True])

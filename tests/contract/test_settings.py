@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.classroom.gpu.plugins.module_utils import way_in
 
 from tests import warm
 
@@ -23,6 +26,7 @@ def inventory(environment: dict[str, str]) -> tuple[dict, str]:
 
 
 SETTINGS = "[classroom_name, classroom_account, classroom_timezone, classroom_disk_gib, classroom_region]"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAITest classroom-rehearsal"
 # What the tests ask of each host, in one run a host.
 ASKED = {
     "localhost": {"settings": SETTINGS, "user_data": "ec2_seats_user_data", "ends": "autostop_ends"},
@@ -30,6 +34,7 @@ ASKED = {
         "settings": SETTINGS,
         "ends": "[autostop_ends, autostop_zone]",
         "reached": "[ansible_user, ansible_ssh_private_key_file, ansible_ssh_common_args, ec2_instance_id, classroom_dir]",
+        "ways": "[ansible_connection, ansible_second_user, base_account, base_user, base_jupyter, base_launched]",
     },
 }
 
@@ -42,6 +47,7 @@ def evaluated(environment: dict[str, str]) -> Callable[[str, str], object]:
     def values(host: str) -> dict[str, object]:
         text = ", ".join(f"'{name}': {expression}" for name, expression in ASKED[host].items())
         command = ("ansible", host, "-m", "ansible.builtin.debug", "-a", json.dumps({"msg": f"{{{{ {{{text}}} }}}}"}))
+        command += ("-e", json.dumps({"ec2_access_public_key": KEY}))  # of a class whose secrets were never made
         done = warm.run(*command, environment=environment | {"ANSIBLE_CALLBACK_RESULT_FORMAT": "json"})
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout.partition("=>")[2])["msg"]
@@ -72,8 +78,9 @@ def test_a_launch_arms_the_end_with_the_files_of_the_role(evaluated: Callable[[s
     text = evaluated("localhost", "user_data")
     assert text.startswith("#cloud-config\n") and len(text.encode()) < 16384, "EC2 takes 16 KiB"
     user_data = yaml.safe_load(text)
-    assert user_data["runcmd"] == [["systemctl", "enable", "--now", "autostop.timer"]]
-    armed = {file["path"]: (file["content"], file.get("permissions", "0644")) for file in user_data["write_files"]}
+    assert user_data["runcmd"][-1] == ["systemctl", "enable", "--now", "autostop.timer"]
+    files = {file["path"]: (file["content"], file.get("permissions", "0644")) for file in user_data["write_files"]}
+    armed = {path: file for path, file in files.items() if "autostop" in path}
     role = ROOT / "roles/autostop"
     written = yaml.safe_load((role / "tasks/main.yml").read_text())[0]["classroom.gpu.files"]["files"]
     modes = {file["path"]: file.get("mode", "0644") for file in written if "state" not in file and "settings" not in file["path"]}
@@ -84,6 +91,17 @@ def test_a_launch_arms_the_end_with_the_files_of_the_role(evaluated: Callable[[s
         assert content == (role / "files" / name).read_text(), path
 
 
+def test_a_launch_makes_the_way_in_that_the_role_keeps(evaluated: Callable[[str, str], object]) -> None:
+    user_data = yaml.safe_load(evaluated("localhost", "user_data"))
+    assert user_data["users"][0] == "default", "the image's account, which a list without it would leave out"
+    account, home = user_data["users"][1], str(way_in.HOME)
+    assert account == {"name": "classroom", "system": True, "no_create_home": True, "homedir": home, "shell": "/bin/sh"}
+    files = {file["path"]: (file["content"], file.get("permissions", "0644")) for file in user_data["write_files"]}
+    assert files[f"{home}/.ssh/authorized_keys"] == (f"{KEY}\n", "0644")
+    assert files[str(way_in.RULE)] == (way_in.Ways("classroom", "ubuntu", KEY).sudo_rule, "0440")
+    assert user_data["runcmd"][0] == ["install", "-d", "-o", "classroom", "-m", "0700", f"{home}/.ansible"]
+
+
 def test_a_seats_tag_tells_its_end_and_the_settings_that_of_a_launch(evaluated: Callable[[str, str], object]) -> None:
     assert evaluated("localhost", "ends") == "2099-12-31T17:00:00Z"
     assert evaluated("s01", "ends") == ["2099-12-31T17:00:00Z", "Europe/Berlin"]
@@ -92,8 +110,15 @@ def test_a_seats_tag_tells_its_end_and_the_settings_that_of_a_launch(evaluated: 
 def test_a_seat_is_reached_by_its_key_under_its_instance_id(evaluated: Callable[[str, str], object]) -> None:
     user, key, arguments, instance, folder = evaluated("s01", "reached")
     assert folder == str(ROOT / "classes/123456789012-us-west-2/rehearsal")
-    assert (user, key) == ("ubuntu", f"{folder}/id_ed25519")
+    assert (user, key) == ("classroom", f"{folder}/id_ed25519")
     assert f"HostKeyAlias={instance}" in arguments and f'UserKnownHostsFile="{folder}/known_hosts"' in arguments
+
+
+def test_a_seat_has_two_ways_in_and_a_third_back(evaluated: Callable[[str, str], object]) -> None:
+    connection, second, account, user, jupyter, launched = evaluated("s01", "ways")
+    assert (connection, second, account, user) == ("classroom.gpu.seat", "ubuntu", "classroom", "ubuntu")
+    assert re.fullmatch(r"https://[\d.]+:8888/", jupyter["url"]) and jupyter["class_dir"].endswith("/rehearsal")
+    assert datetime.now(tz=UTC) - datetime.fromisoformat(str(launched)) < timedelta(days=1)
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,8 @@ def environment() -> dict[str, str]:
 
 def traces() -> dict[str, object]:
     """Return everything that a cloud changes on a machine."""
-    processes = [line for line in output("ps", "-eo", "stat,args").splitlines() if not line.startswith("Z")]
+    # One that ends has given up its command line first, and is no zombie yet.
+    processes = [line for line in output("ps", "-eo", "stat,args").splitlines() if not re.match(r"Z|\S+\s+\[", line)]
     return {
         "addresses": output("ip", "-oneline", "address"),
         "routes": output("ip", "route", "show", "table", "all"),

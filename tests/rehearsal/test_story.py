@@ -262,6 +262,7 @@ def holders(classroom: Classroom, seat: str, user: str, words: list[str]) -> lis
 
 # --- repair ---------------------------------------------------------------------------------------------------------------------------
 
+CLOSED = ": >/home/ubuntu/.ssh/authorized_keys"
 DAMAGE = "cd /opt/conda/envs/dl_aws/lib/python3.11 && rm -v abc.py site-packages/numpy/__init__.py site-packages/IPython/__init__.py"
 BREAKS = {
     "jupyter_stopped": "sudo systemctl disable --now jupyter",
@@ -270,24 +271,28 @@ BREAKS = {
     "course_deleted": "rm -r ~/dl_tutorial",
     "driver_let_go": "sudo apt-mark unhold libcuda1 nvidia-kernel-open-dkms && sudo rm -v /etc/modprobe.d/classroom-nouveau.conf",
     "toolkit_removed": "sudo dpkg --remove --force-depends cuda-nvcc-12-9",
+    "log_in_closed": f"sudo sh -ec '{CLOSED}; rm /etc/sudoers.d/90-cloud-init-users; usermod --shell /bin/nope ubuntu'",
+    "ssh_lost": f"sudo sh -ec '{CLOSED}; rm -r /var/lib/classroom; usermod --shell /bin/nope classroom; systemctl stop ssh'",
 }
 # What a run says about the damage that it mended, as warnings above the table.
 MENDED = {
     "driver_let_go": ["The hold of libcuda1 nvidia-kernel-open-dkms was gone: put back", "Nouveau was not kept out"],
     "toolkit_removed": ["cuda-nvcc-12-9 was gone or damaged: installed again"],
+    "ssh_lost": ["SSH let nobody in; its Jupyter did, where this was put right: account classroom: home and shell"],
 }
 
 
 # What molecule breaks and mends, too, each in its role's scenario.
-LATER = ("certificate_deleted", "course_deleted", "toolkit_removed")
+LATER = ("certificate_deleted", "course_deleted", "toolkit_removed", "log_in_closed")
+# What no student works with: what was proven still holds.
+APART = ("log_in_closed", "ssh_lost")
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in LATER else ()) for name in BREAKS])
 def test_a_broken_seat_is_repaired_and_no_other_touched(classroom: Classroom, name: str) -> None:
     broken = classroom.ssh("s01", BREAKS[name])
     assert broken.returncode == 0, broken.stderr
-    # The controller kept the certificate, so it comes back as it was under the running server: what was proven still holds.
-    run = repaired(classroom, name, anew=name != "certificate_deleted")
+    run = repaired(classroom, name, anew=name not in APART)
     said = " ".join(" ".join(line.split()) for line in run.output.splitlines())  # a warning is broken at the screen's edge
     assert [sentence for sentence in MENDED.get(name, []) if sentence not in said] == [], run.output
     assert classroom.ssh("s01", "sudo sha256sum --check --quiet /run/jupyter/started && systemctl is-active jupyter").stdout == "active\n"
@@ -322,6 +327,19 @@ def test_a_gpu_whose_driver_is_idle_is_not_proven(classroom: Classroom) -> None:
     assert classroom.proof("s01")["proven"]
 
 
+def test_a_server_that_stands_still_is_found_and_goes_on_with_what_runs_in_it(classroom: Classroom) -> None:
+    """systemd calls it active, and all that was proven is as it was: only asking tells. Nothing restarts, and no notebook runs again."""
+    before, started = classroom.proof("s01"), invocation(classroom)
+    assert classroom.ssh("s01", "sudo kill -STOP $(systemctl show --value --property=MainPID jupyter)").returncode == 0
+    found = classroom.play("playbooks/verify.yml", "-e", "seats=s01")
+    note("server_stopped", found)
+    assert found.status != 0 and found.changed["s01"] == 0
+    assert re.search(r"NOT PROVEN: jupyter.service's process \d+ is stopped: run site.yml", found.output)
+    run = succeed("server_goes_on", classroom.play("site.yml", "-e", "seats=s01"))
+    assert run.changed["s01"] == 1 and "s01 earlier proof holds" in run.output
+    assert (classroom.proof("s01"), invocation(classroom)) == (before, started)
+
+
 def test_a_seat_stopped_behind_our_back_is_started_again(classroom: Classroom) -> None:
     ec2, identity = classroom.client("ec2"), classroom.instances()["s01"]["InstanceId"]
     address = classroom.instances()["s01"]["PublicIpAddress"]
@@ -330,6 +348,30 @@ def test_a_seat_stopped_behind_our_back_is_started_again(classroom: Classroom) -
     repaired(classroom, "instance_stopped")
     assert classroom.instances()["s01"]["InstanceId"] == identity
     assert classroom.instances()["s01"]["PublicIpAddress"] != address
+
+
+@pytest.mark.parametrize("change", [{"classroom:seat": "s01"}, {"classroom:seat": None}, {"classroom:name": None}])
+def test_a_seat_whose_tag_somebody_changed_keeps_its_machine_and_its_files(classroom: Classroom, change: dict[str, str | None]) -> None:
+    ec2, before, work = classroom.client("ec2"), classroom.instances(), "/home/ubuntu/dl_tutorial/a-night-of-work"
+    identity, ((key, value),) = before["s02"]["InstanceId"], change.items()
+    assert classroom.ssh("s02", f"cat > {work}", "results").returncode == 0
+    if value:
+        ec2.create_tags(Resources=[identity], Tags=[{"Key": key, "Value": value}])
+    else:
+        ec2.delete_tags(Resources=[identity], Tags=[{"Key": key}])
+
+    run = classroom.play("site.yml", "-e", "seats=s02")
+    back = re.search(rf"`aws ec2 create-tags --resources {identity} --tags Key=(\S+),Value=(\S+) --region \S+`", run.output)
+    assert run.status != 0 and f"The machine of s02, {identity}, has " in run.output and back, run.output[-3000:]
+    assert (back[1], back[2]) == (key, "s02" if key.endswith("seat") else classroom.name)
+    ec2.create_tags(Resources=[identity], Tags=[{"Key": back[1], "Value": back[2]}])
+
+    run = succeed(f"tag_{key.partition(':')[2]}_{value}", classroom.play("site.yml", "-e", "seats=s02"))
+    assert run.changed["s02"] == 0
+    assert {seat: one["InstanceId"] for seat, one in classroom.instances().items()} == {
+        seat: one["InstanceId"] for seat, one in before.items()
+    }
+    assert classroom.ssh("s02", f"cat {work} && rm {work}").stdout == "results"
 
 
 def test_a_run_killed_before_its_restart_is_finished_by_the_next(classroom: Classroom) -> None:

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import ctypes
 import io
 import json
 import os
 import subprocess
 import sys
 import time
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from multiprocessing import Pipe, get_context
 from pathlib import Path
 from types import ModuleType
+from unittest.mock import patch
 
 import boto3
 import pytest
+from ansible.module_utils import _internal
+from ansible.module_utils.common import warnings
 from ansible.module_utils.testing import patch_module_args
 from botocore.config import Config
 
 from rehearsal.control import Control
 
 ROOT = Path(__file__).parents[2]
+NEW_MOUNTS = 0x20000  # CLONE_NEWNS, unshare(2)
 DEBIAN = "/aws/service/debian/release/12/latest/amd64"
 SIZE = "g4dn.xlarge"  # 4 vCPUs, offered in us-west-2 a, b and c
 ZONES = ["us-west-2a", "us-west-2b", "us-west-2c"]
@@ -65,9 +71,17 @@ def rehearsal(*arguments: str, **environment: str) -> str:
     return done.stdout + done.stderr
 
 
+@contextmanager
+def as_on_a_seat() -> Iterator[None]:
+    """Let a module return its warnings, which it hands to the screen where Ansible's controller is loaded in the same process."""
+    with patch.object(_internal, "is_controller", False):
+        warnings._global_warnings.clear()
+        yield
+
+
 def running_module(module: ModuleType, arguments: dict) -> dict:
     """Run a module of Ansible's in this process, as Ansible runs it, and return what it says; its exit status says the same."""
-    with patch_module_args(arguments), redirect_stdout(io.StringIO()) as answer, pytest.raises(SystemExit) as ended:
+    with as_on_a_seat(), patch_module_args(arguments), redirect_stdout(io.StringIO()) as answer, pytest.raises(SystemExit) as ended:
         module.main()
     done = json.loads(answer.getvalue())
     assert bool(ended.value.code) == bool(done.get("failed"))
@@ -77,15 +91,19 @@ def running_module(module: ModuleType, arguments: dict) -> dict:
 class Forked(get_context("fork").Process):
     """A module of Ansible's in a process and group of its own, which needs not import anew what this one has."""
 
-    def __init__(self, module: ModuleType, arguments: dict) -> None:
+    def __init__(self, module: ModuleType, arguments: dict, user: int = 0) -> None:
         super().__init__()
-        self.module, self.arguments = module, arguments
+        self.module, self.arguments, self.user = module, arguments, user
         self.heard, self.said = Pipe(duplex=False)
         self.start()
         self.said.close()
 
     def run(self) -> None:
         os.setsid()
+        if self.user:
+            os.setgroups([])
+            os.setgid(self.user)
+            os.setuid(self.user)
         self.said.send(running_module(self.module, self.arguments))
 
     def result(self) -> dict:
@@ -111,3 +129,26 @@ def alone(module: ModuleType, arguments: dict, **constants: float) -> list[str]:
 def next_second() -> None:
     """Wait until EC2's times tell what comes next from what was: they are whole seconds, and nothing but the clock brings the next."""
     time.sleep(1.01 - time.time() % 1)
+
+
+def on_disk(folder: Path, options: str, work: Callable[[], object]) -> object:
+    """Return what work returns in a process for which a disk of its own is mounted on a folder, as `size=1m`."""
+    heard, said = Pipe(duplex=False)
+
+    def run() -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.unshare(NEW_MOUNTS):
+            said.send(None)
+            return
+        for command in (["--make-rprivate", "/"], ["-t", "tmpfs", "-o", options, "none", str(folder)]):
+            subprocess.run(["mount", *command], check=True)
+        said.send(work())
+
+    process = get_context("fork").Process(target=run)
+    process.start()
+    said.close()
+    told = heard.recv()
+    process.join()
+    if told is None:
+        pytest.skip("only root mounts disks")
+    return told

@@ -2,7 +2,9 @@
 
 import pytest
 from ansible_collections.classroom.gpu.plugins.module_utils import apt
+from ansible_collections.classroom.gpu.plugins.module_utils.apt_stage import Failed
 from ansible_collections.classroom.gpu.plugins.module_utils.cudnn import library_version, spelled
+from ansible_collections.classroom.gpu.plugins.modules.apt_set import AptSet
 
 WANTED = apt.Wanted(packages=["driver"], version="580.*", pins=["driver*", "lib*"], purge=["driver-*", "old-*"], unpinned=["dkms"])
 NEEDS = "lib (= 580.2-1), kernel-a | kernel-b, dkms"
@@ -149,7 +151,7 @@ def test_a_plan_of_apt_is_read() -> None:
     [
         (apt.Steps({"driver": "580.2-1", "new": "1"}, {"old-driver", "lib"}), ""),
         (apt.Steps({}, {"editor"}), "APT would remove editor"),
-        (apt.Steps({"kept": "2"}, set()), "apt-mark unhold kept"),
+        (apt.Steps({"kept": "2"}, set()), "APT would change kept, which somebody holds. Type: apt-mark unhold kept"),
         (apt.Steps({"driver": "595.1-1"}, set()), "APT would take driver 595.1-1, not version 580.*"),
     ],
 )
@@ -170,7 +172,10 @@ SAID = [
     ("E: Could not get lock /var/lib/dpkg/lock. It is held by process 7 (apt-get)\n", "Process 7 (apt-get) kept the package lock"),
     ("E: Could not get lock /var/lib/dpkg/lock. ", "kept the lock /var/lib/dpkg/lock for 9 s"),
     ("E: You don't have enough free space in /var/cache/.", "The disk is full (/var/cache/): make room"),
-    ("E: Conflicting values set for option Signed-By regarding source http://h/ /: a != b", "lists disagree: Signed-By regarding source http://h/"),
+    (
+        "E: Conflicting values set for option Signed-By regarding source http://h/ /: a != b",
+        "Two sources lists disagree: Signed-By regarding source http://h/",
+    ),
     ("E: Something new\nE: Twice", "APT cannot do it for http://h/: Something new Twice"),
     ("", "it gave no reason"),
 ]
@@ -196,3 +201,47 @@ def test_cudnn_spells_its_version(number: int, version: str) -> None:
 
 def test_what_is_no_cudnn_has_no_version(tmp_path) -> None:
     assert library_version(str(tmp_path / "none")) == library_version("libc.so.6") == ""
+
+
+class Machine:
+    """What dpkg has before and after it went on, whether it then complains, and what it was asked for."""
+
+    def __init__(self, before: dict, after: dict, complains: bool = False, unwritten: tuple[bool, ...] = (False,)) -> None:
+        self.states, self.complains, self.books = [before, after], complains, list(unwritten)
+        self.module, self.asked, self.warned = self, [], []
+
+    def found(self) -> dict:
+        return apt.installed(listing(self.states[bool(self.asked)]))
+
+    def unwritten(self) -> bool:
+        return self.books.pop(0) if len(self.books) > 1 else self.books[0]
+
+    def dpkg(self, *arguments: str) -> None:
+        self.asked.append(arguments)
+        if self.complains:
+            raise Failed("dpkg --configure failed: other: its script ended with status 1")
+
+    def warn(self, sentence: str) -> None:
+        self.warned.append(sentence)
+
+
+HALF, WHOLE = (FINE | {"other": ("1", "", "install", status, "ok")} for status in ("half-configured", "installed"))
+
+
+@pytest.mark.parametrize(
+    ("machine", "check", "news", "mended", "warned"),
+    [
+        (Machine(FINE, FINE), False, False, [], False),
+        (Machine(HALF, WHOLE), False, True, ["other was half configured: configured"], False),
+        (Machine(HALF, WHOLE), True, True, [], False),
+        (Machine(HALF, HALF, complains=True), False, False, [], True),  # somebody else's to mend: nothing else waits for it
+        (Machine(FINE, FINE, unwritten=(True, False)), False, True, ["dpkg was stopped in the middle of its books: they are whole"], False),
+        (Machine(FINE | {"lib": ("580.2-1", "", "hold", "half-configured", "ok")}, FINE), False, False, [], False),  # the set's own, later
+    ],
+)
+def test_dpkg_goes_on_with_what_it_was_stopped_in(machine: Machine, check: bool, news: bool, mended: list[str], warned: bool) -> None:
+    asked = AptSet.__new__(AptSet)
+    asked.machine, asked.check, asked.wanted, asked.mended = machine, check, WANTED, []
+    after, changed = asked.go_on(machine.found())
+    assert (changed, asked.mended, bool(machine.warned)) == (news, mended, warned)
+    assert after == machine.found() and bool(machine.asked) == (not check and (bool(mended) or warned))

@@ -26,9 +26,7 @@ def test_ratios_are_taken_pair_by_pair() -> None:
 
 
 def test_a_pair_whose_earlier_value_is_no_amount_has_no_ratio() -> None:
-    assert figures.ratios(
-        [({"cpu": -0.1}, {"cpu": 1.0}), ({"cpu": 0.0}, {"cpu": 1.0}), *PAIRS[:1]], "cpu"
-    ) == [0.25]
+    assert figures.ratios([({"cpu": -0.1}, {"cpu": 1.0}), ({"cpu": 0.0}, {"cpu": 1.0}), *PAIRS[:1]], "cpu") == [0.25]
 
 
 def test_further_seats_share_what_the_many_take_beyond_the_few() -> None:
@@ -82,12 +80,7 @@ def test_a_line_without_a_ratio_says_so() -> None:
 
 
 def test_lines_that_are_not_measured_again_are_kept_in_the_order_of_the_table() -> None:
-    old = {
-        figure.what: figures.line(
-            figure, [({figure.measure: 4.0}, {figure.measure: 2.0})], COMMITS, "earlier"
-        )
-        for figure in FIGURES
-    }
+    old = {figure.what: figures.line(figure, [({figure.measure: 4.0}, {figure.measure: 2.0})], COMMITS, "earlier") for figure in FIGURES}
     lines = figures.kept(figures.page(old, MACHINE), MACHINE)
     assert lines == old
     lines[CPU.what] = figures.line(CPU, PAIRS, COMMITS, DATE)

@@ -377,7 +377,7 @@ def test_what_cannot_be_made_is_told(seat: Seat) -> None:
         ({"addresses": ["fd00::1"]}, "A certificate of the class is for IPv4 addresses alone: Expected 4 octets in 'fd00::1'."),
         ({"addresses": ["seat.example.org"]}, "for IPv4 addresses alone"),
         ({"owner": "nobody-of-this-name"}, f"The seat has no user nobody-of-this-name, whom {seat.key} is to belong to."),
-        ({"key": f"{seat.etc}/none/key.pem"}, f"{seat.etc}/none/.key.pem.new cannot be written on the seat: No such file or directory."),
+        ({"key": f"{seat.etc}/none/key.pem"}, f"{seat.etc}/none on "),
         ({"copy": f"{seat.path}/jupyter.crt"}, f"{seat.path}/jupyter.crt cannot be read (Not a directory)"),
     ):
         result, _ = seat.run(**more)

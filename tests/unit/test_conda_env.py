@@ -59,7 +59,9 @@ def test_channels_are_found_below_the_alias() -> None:
 def test_locks_fit_their_environments(stack: str) -> None:
     yaml = pytest.importorskip("yaml")
     folder = ROOT / "stacks" / stack
-    want = conda_prefix.wanted(yaml.safe_load((folder / "environment.yml").read_text()), (folder / "requirements.txt").read_text(), "http://alias")
+    want = conda_prefix.wanted(
+        yaml.safe_load((folder / "environment.yml").read_text()), (folder / "requirements.txt").read_text(), "http://alias"
+    )
     assert "ipykernel" in want.locked
 
 
@@ -633,3 +635,78 @@ def test_fifty_creates_in_a_row(seat: Seat) -> None:
         assert result.get("added"), result
         assert seat.versions() == WANTED
         shutil.rmtree(seat.prefix)
+
+
+# --- what the system refuses -----------------------------------------------------------------------------------------------------------
+
+NOBODY = 65534
+for_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+
+
+@pytest.fixture
+def students(made: Seat) -> Seat:
+    """An environment of a student's, who is no root: its folders can be closed. There is no engine, and no channel."""
+    made.server.close()
+    made.options = {"tools": str(made.folder / "no-tools")}
+    ours = (path for path in (made.folder, *made.folder.parents) if path.parent not in (Path("/"), path))
+    for above in ours:
+        above.chmod(0o755)
+    subprocess.run(["chown", "-R", str(NOBODY), made.folder], check=True)
+    return made
+
+
+@for_root
+@pytest.mark.parametrize("lost", [("",), ("lib",), (SITE, f"{SITE}/tool"), ("conda-meta",)])
+def test_folders_that_lost_their_rights_are_given_back(students: Seat, lost: tuple[str, ...]) -> None:
+    for name in reversed(lost):
+        (students.prefix / name).chmod(0)
+    given = Forked(conda_env, students.arguments, NOBODY).result()
+    assert given["changed"] and not given.get("failed"), given
+    more = " and 1 more in it" if len(lost) > 1 else ""
+    assert f"{students.prefix / lost[0]}{more} had lost owner or rights: given back." in json.dumps(given["warnings"])
+    assert students.versions() == WANTED
+    assert not Forked(conda_env, students.arguments, NOBODY).result()["changed"]
+
+
+@for_root
+def test_what_another_user_took_is_named_with_the_command(students: Seat) -> None:
+    os.chown(students.prefix / "lib", 0, 0)
+    (students.prefix / "lib").chmod(0o700)
+    engine = students.folder / "no-tools/bin/python"
+    engine.parent.mkdir(parents=True)
+    engine.write_text("""#!/bin/sh\necho '{"error": "failed to link tool"}'\n""")
+    engine.chmod(0o755)
+    refused = Forked(conda_env, students.arguments, NOBODY).result()
+    lib = students.prefix / "lib"
+    assert refused["failed"] and f"nobody may not use {lib} on " in refused["msg"], refused
+    assert refused["msg"].endswith(f"it is root's, mode 0700. Type `sudo chown nobody {lib} && sudo chmod u+rwX {lib}` there.")
+
+
+@for_root
+def test_check_mode_foresees_what_is_given_back(students: Seat) -> None:
+    (students.folder / "no-tools").mkdir(mode=0o700)
+    (students.prefix / "lib").chmod(0)
+    foreseen = Forked(conda_env, students.arguments | {"_ansible_check_mode": True}, NOBODY).result()
+    assert foreseen["changed"] and "had lost owner or rights: to be given back." in json.dumps(foreseen["warnings"])
+
+
+@for_root
+def test_a_file_that_cannot_be_read_is_repaired(students: Seat) -> None:
+    path = students.prefix / SITE / "tool/__init__.py"
+    path.chmod(0)
+    os.chown(path, 0, 0)
+    assert Forked(conda_env, students.arguments, NOBODY).result()["repaired"] == ["tool"]
+    assert students.versions() == WANTED
+
+
+def test_an_immutable_file_is_named_whichever_engine_met_it(made: Seat) -> None:
+    path = made.prefix / SITE / "tool/__init__.py"
+    path.write_text("altered")
+    if subprocess.run(["chattr", "+i", path], capture_output=True, check=False).returncode:
+        pytest.skip("this disk knows no attributes")
+    try:
+        refused = made.run()
+    finally:
+        subprocess.run(["chattr", "-i", path], check=True)
+    assert refused["failed"] and f"{path} on " in refused["msg"] and f"`sudo chattr -i {path}`" in refused["msg"], refused
+    assert made.run()["repaired"] == ["tool"]

@@ -1,5 +1,6 @@
 """classroom.gpu.course on real repositories: what a teacher and a student do to them, in every order that has bitten somebody."""
 
+import platform
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 from ansible_collections.classroom.gpu.plugins.module_utils import course_checkout
 from ansible_collections.classroom.gpu.plugins.module_utils.course_checkout import Course, GitError, choose, settle
+from ansible_collections.classroom.gpu.plugins.modules import course as course_module
+from hostless import on_disk, running_module
 
 from rehearsal import mirrors
 
@@ -65,7 +68,7 @@ def test_a_version_is_a_branch_or_a_tag(version: str, found: tuple[str, str]) ->
 
 
 def test_an_unknown_version_is_named(course: Class) -> None:
-    with pytest.raises(GitError, match="no branch or tag nothing: correct the course's version"):
+    with pytest.raises(GitError, match="cannot be had: it has no branch or tag nothing. Correct classroom_course_repository or"):
         course.settle("nothing")
 
 
@@ -234,3 +237,44 @@ def test_a_student_updates_without_ansible(ready: Class) -> None:
     assert (ready.read("one"), ready.read("two")) == ("mine", "new")
     done = update(ready.origin.with_name("none"))
     assert done.returncode == 1 and "was not updated" in done.stderr and ready.read("one") == "mine"
+
+
+def module(course: Class, **more: object) -> dict:
+    """Run the module itself."""
+    wanted = {"repository": str(course.origin), "version": "main", "dest": str(course.dest)}
+    return running_module(course_module, wanted | more)
+
+
+def test_a_full_disk_is_named_and_not_gits_words_for_it(course: Class) -> None:
+    told = on_disk(course.dest.parent, "size=20k", lambda: module(course))
+    assert told["failed"] and told["msg"].startswith(f"The disk of {platform.node()} at {course.dest.parent} is full: ")
+
+
+def test_an_immutable_file_of_the_course_is_named_with_the_command(ready: Class) -> None:
+    path = ready.dest / "one"
+    path.unlink()
+    if subprocess.run(["chattr", "+i", ready.dest], capture_output=True, check=False).returncode:
+        pytest.skip("this disk knows no attributes")
+    try:
+        told = module(ready)
+    finally:
+        subprocess.run(["chattr", "-i", ready.dest], check=True)
+    assert told["failed"] and f"`sudo chattr -i {ready.dest}`" in told["msg"], told
+
+
+def test_a_repository_that_is_not_there_is_told_in_one_line(course: Class) -> None:
+    told = module(course, repository="/nowhere/course.git")
+    assert told["failed"] and "again" not in told
+    assert told["msg"].startswith(
+        "The course /nowhere/course.git cannot be had: '/nowhere/course.git' does not appear to be a git repository"
+    )
+    assert told["msg"].endswith("Correct classroom_course_repository or classroom_course_version, or run this again when it answers.")
+
+
+def test_why_the_course_stays_where_it_is_is_told() -> None:
+    """As after a student's own commit."""
+    result = {"set_aside": "", "beside": ["one.course-0badcafe"], "left": "has commits of its own", "after": "deadbeef" * 5}
+    assert course_checkout.sentences(result, "/home/x/course") == [
+        "/home/x/course: the student's files stay; the course's new versions lie beside: one.course-0badcafe.",
+        "/home/x/course stays at commit deadbeef, because it has commits of its own.",
+    ]

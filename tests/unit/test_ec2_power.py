@@ -276,13 +276,15 @@ def test_a_machine_on_its_way_elsewhere_is_waited_for(physics: Class) -> None:
 
 
 @pytest.mark.slow
-def test_of_two_machines_for_one_seat_one_is_started_and_both_are_stopped(physics: Class) -> None:
+def test_of_two_machines_for_one_seat_none_is_started_and_both_are_stopped(physics: Class) -> None:
     next_second()
     twin = physics.launch("physics", "s01", A)
     assert physics.run(seats=["s01"], state="stopped")["moved"] == ["s01"]
     assert {physics.cloud.see(one)["State"]["Name"] for one in (physics.ids["s01"], twin)} == {"stopped"}
-    physics.run(seats=["s01"])
-    assert (physics.states()["s01"], physics.cloud.see(twin)["State"]["Name"]) == ("running", "stopped")
+    done = physics.run(seats=["s01", "s02"], state="running")
+    assert [one["seat"] for one in done["missing"]] == ["s01"] and "Not started: s01. Seat s01 has two machines, " in done["msg"]
+    assert {physics.cloud.see(one)["State"]["Name"] for one in (physics.ids["s01"], twin)} == {"stopped"}
+    assert physics.states()["s02"] == "running"
 
 
 def test_what_a_seat_is_to_have_is_brought_about_by_few_calls_and_once(physics: Class) -> None:

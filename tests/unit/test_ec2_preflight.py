@@ -366,6 +366,13 @@ def test_site_asks_for_a_quota_only_where_something_is_to_run_and_tries_nothing(
     assert not (physics.folder / "plan.json").exists()
 
 
+def test_a_seat_that_may_come_as_one_type_or_another_has_a_price_from_and_to(physics: Class) -> None:
+    physics.launch("physics", "s01")
+    done = physics.run(page=False, instance_types=["g4dn.xlarge", "g5.xlarge"])
+    assert "  Cost of 4 seats: from $2.17 to $3.61 an hour while they run, $0.044 while they are stopped" in done["plan"]
+    assert done["cost"]["most"]["day"] == pytest.approx(24 * (0.526 + 3 * 1.006 + 4 * (0.005 + 0.08 * 100 / 730)), abs=2)
+
+
 def test_one_look_is_all_that_a_run_needs(physics: Class) -> None:
     ids = physics.launch("physics", *SEATS)
     physics.cloud.ec2.terminate_instances(InstanceIds=ids[3:])
@@ -389,6 +396,50 @@ def test_a_group_that_only_has_the_class_s_name_is_told_where_the_class_has_none
     physics.cloud.ec2.delete_security_group(GroupId=own["group_id"])
     physics.cloud.ec2.create_security_group(GroupName="classroom-physics", Description="x")
     assert "There is a security group classroom-physics that does not belong to this class" in physics.run(page=False)["msg"]
+
+
+def test_a_seat_that_a_person_has_to_settle_is_told_and_is_neither_missing_nor_existing(physics: Class) -> None:
+    ids = physics.launch("physics", *SEATS[:3])
+    ec2 = physics.cloud.ec2
+    ec2.create_tags(Resources=[ids[2]], Tags=[{"Key": "Name", "Value": "physics-s03"}, {"Key": "classroom:seat", "Value": "s01"}])
+    done = physics.run(page=False)
+    assert [one["seat"] for one in done["held"]] == ["s01", "s03"] and [one["seat"] for one in done["existing"]] == ["s02"]
+    assert [one["seat"] for one in done["missing"]] == ["s04"] and done["wanted"] == SEATS
+    plan = "\n".join(done["plan"])
+    assert f"  s03: The machine of s03, {ids[2]}, has the tag classroom:seat=s01. It is known as s03 by its Name. Put it back: `aws" in plan
+    both = " and ".join(sorted([ids[0], ids[2]]))  # launched in one second
+    assert f"  s01: Seat s01 has two machines, {both}: nothing is done" in plan and "to be ended" not in plan
+    assert "Seat s01 has two machines" in "\n".join(physics.run()["plan"])
+    assert "The machine of s03" in physics.run(page=False, launch=False, only="s03")["msg"]
+    looked = physics.run(page=False, launch=False)
+    assert looked["wanted"] == SEATS[:3] and [one["seat"] for one in looked["existing"]] == ["s02"]
+
+    ec2.delete_tags(Resources=[ids[2]], Tags=[{"Key": "classroom:seat"}, {"Key": "Name"}])
+    told = {one["seat"]: one["message"] for one in physics.run(page=False)["held"]}
+    assert list(told) == ["s03", "s04"] and told["s04"].startswith(f"{ids[2]} has the tag of the class and no seat, and nothing here knows")
+    plan = "\n".join(physics.run(page=False, launch=False)["plan"])
+    assert "  : " not in plan and "-e seats=," not in plan
+
+
+def test_a_region_in_which_the_class_does_not_live_is_refused(physics: Class, tmp_path: Path) -> None:
+    run = {"seat": "s01", "instance_id": "i-1", "instance_type": SIZE, "zone": "x", "disk_gib": 8, "since": "x", "started": "x"}
+    for region in ("us-east-1", "us-west-2"):
+        (tmp_path / f"123456789012-{region}" / "physics").mkdir(parents=True)
+    here, there = (tmp_path / f"123456789012-{region}" / "physics" for region in ("us-west-2", "us-east-1"))
+    (there / "ledger.json").write_text(json.dumps({"runs": [run]}))
+    words = "Class physics lives in us-east-1 (s01), and this is us-west-2: type `export AWS_REGION=us-east-1`."
+    for options in ({"launch": False}, {}):
+        done = physics.run(page=False, class_dir=str(here), **options)
+        assert done["problems"] == [
+            f'{words} For another one of that name in us-west-2, write `classroom_home_region: "us-west-2"`'
+            " into group_vars/classroom_physics.yml."
+        ]
+    done = physics.run(page=False, class_dir=str(here), home_region="us-west-2")
+    assert "region us-west-2; it lives in us-east-1 too (s01): export AWS_REGION=us-east-1" in done["plan"][0]
+    done = physics.run(page=False, class_dir=str(here), home_region="eu-west-1")
+    assert done["msg"].startswith("This is region us-west-2, but the class may only touch eu-west-1 (classroom_home_region). Type `export")
+    (there / "ledger.json").write_text(json.dumps({"runs": [run | {"ended": "2026-12-04T09:00:00Z"}]}))
+    assert not physics.run(page=False, class_dir=str(here)).get("failed")
 
 
 # --- what is kept ----------------------------------------------------------------------------------------------------

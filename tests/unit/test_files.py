@@ -8,6 +8,7 @@ import io
 import json
 import os
 import resource
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 from ansible.module_utils import basic
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.classroom.gpu.plugins.modules import files
+from hostless import as_on_a_seat
 
 ME = {"owner": getpass.getuser()}
 
@@ -24,7 +26,8 @@ def run(*wanted: dict, check: bool = False) -> dict:
     answer = io.StringIO()
     stdout, sys.stdout = sys.stdout, answer
     try:
-        with patch_module_args({"files": [ME | item for item in wanted], "_ansible_check_mode": check}), pytest.raises(SystemExit):
+        arguments = {"files": [ME | item for item in wanted], "_ansible_check_mode": check}
+        with as_on_a_seat(), patch_module_args(arguments), pytest.raises(SystemExit):
             files.main()
     finally:
         sys.stdout = stdout
@@ -101,7 +104,8 @@ def test_a_link_follows_its_target_and_replaces_a_file(tmp_path: Path) -> None:
         ({"path": "folder/work", "state": "directory"}, "a file lies in its place"),
         ({"path": "dangling", "state": "directory"}, "a link to no folder lies in its place"),
         ({"path": "link", "state": "link", "target": "nowhere"}, "it would lead to nowhere, which is not there"),
-        ({"path": "none/file", "content": ""}, "No such file or directory"),
+        ({"path": "none/file", "content": ""}, "/none on"),
+        ({"path": "n" * 300, "content": ""}, "has a name that is too long for its disk: give it a shorter one."),
         (
             {"path": "file", "content": "", "owner": "nobody-of-this-name"},
             "its owner is unknown: getpwnam(): name not found: 'nobody-of-this-name'",
@@ -159,3 +163,36 @@ def test_contents_are_kept_out_of_the_systems_log(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(basic.AnsibleModule, "log", lambda self, message, **other: logged.append(message))
     run({"path": f"{tmp_path}/file", "content": "a whole file"})
     assert logged == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize("check", [True, False])
+def test_a_folder_that_somebody_took_is_given_back_and_none_is_made(tmp_path: Path, check: bool) -> None:
+    for name in ("taken", "taken/.git"):
+        (tmp_path / name).mkdir(mode=0o000)
+    (tmp_path / "taken/.git/index").write_text("")
+    wanted = [
+        {"path": f"{tmp_path}/{name}", "state": "owned", "owner": "nobody", "below": name.endswith("git")}
+        for name in ("taken", "taken/.git", "absent")
+    ]
+    found = run(*wanted, check=check)
+    assert found["changed_paths"] == [f"{tmp_path}/taken", f"{tmp_path}/taken/.git"]
+    assert f"{tmp_path}/taken had lost owner or rights: {'to be given' if check else 'given'} back." in json.dumps(found["warnings"])
+    assert found["diff"][1]["after"] == f"{tmp_path}/taken/.git\n{tmp_path}/taken/.git/index\n"
+    assert ((tmp_path / "taken").stat().st_mode & 0o700, (tmp_path / "absent").exists()) == (0 if check else 0o700, False)
+    assert run(*wanted, check=check)["changed"] is check
+
+
+@pytest.mark.parametrize("wanted", [{"content": "right"}, {"content": "text", "mode": "0600"}, {"state": "absent"}])
+def test_an_immutable_file_is_named_with_the_command_and_stays(tmp_path: Path, wanted: dict) -> None:
+    path = tmp_path / "file"
+    path.write_text("text")
+    if subprocess.run(["chattr", "+i", path], capture_output=True, check=False).returncode:
+        pytest.skip("this disk knows no attributes")
+    try:
+        found = run({"path": str(path)} | wanted)
+    finally:
+        subprocess.run(["chattr", "-i", path], check=True)
+    assert found["failed"] and f"{path} cannot be made: {path} on " in found["msg"]
+    assert found["msg"].endswith(f" is immutable, as somebody has protected it: `sudo chattr -i {path}` there takes that away.")
+    assert path.read_text() == "text"

@@ -68,6 +68,15 @@ def test_refused(classroom: str, subset: str | None, extra: dict, words: str) ->
         ("resize.yml", {"instance_type": "g6.xlarge", "seats": "s01"}, None),
         ("resize.yml", {"instance_type": "g6.xlarge"}, "ansible-playbook playbooks/resize.yml -e seats=s01 -e instance_type=g6"),
         ("resize.yml", {"gib": "150", "seats": "s01"}, "needs to know which, and whose."),
+        ("teardown.yml", {"machine": "i-0123456789abcdef0", "seats": "s01"}, None),
+        ("teardown.yml", {"machine": "i-01234567"}, None),
+        ("teardown.yml", {"machine": "s01"}, "Type: ansible-playbook playbooks/teardown.yml -e machine=i-0123456789abcdef0"),
+        ("teardown.yml", {"machine": "*", "seats": "s01"}, "playbooks/teardown.yml -e seats=s01 -e machine=i-"),
+        (
+            "stop.yml",
+            {"machine": "i-01234567", "seats": "s02"},
+            "Only teardown.yml ends a machine, with its disk, and needs to know its id.",
+        ),
     ],
 )
 def test_a_change_of_seats_needs_to_know_whose(playbook: str, extra: dict, words: str | None) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.classroom.gpu.plugins.filter.access import groups_as_wanted
 from ansible_collections.classroom.gpu.plugins.module_utils import launch, machines, power
+from ansible_collections.classroom.gpu.plugins.module_utils.networks import closed
 from ansible_collections.classroom.gpu.plugins.plugin_utils.known import settled
 from ansible_collections.classroom.gpu.plugins.test.private import private_file
 
@@ -72,6 +73,7 @@ ASKS = {
         {"state": "stopped"},
         True,
     ),
+    "one has two": ((*BOTH, machine("s02", born=9)), {}, True),
     "no seat is asked for": ((), {"seats": []}, False),
     "an argument that is refused": (BOTH, {"state": "on fire"}, True),
 }
@@ -103,7 +105,17 @@ def test_launch_asks_ec2_only_where_a_seat_has_no_machine_or_two(case: str) -> N
     done = settled(launch, LAUNCH | other | {"known": travelled(*found)})
     assert (done is None) == asks
     assert asks or [one["instance_id"] for one in done["found"]] == [one["InstanceId"] for one in found]
-    assert asks or (done["changed"], done["launched"], done["ended"], done["missing"]) == (False, [], [], [])
+    assert asks or (done["changed"], done["launched"], done["missing"]) == (False, [], [])
+
+
+def test_a_seat_that_a_person_has_to_settle_is_told_without_a_question_to_ec2() -> None:
+    held = [{"seat": "s02", "message": "Seat s02 has two machines."}, {"seat": "s09", "message": "x"}]
+    done = settled(launch, LAUNCH | {"known": travelled(*BOTH, machine("s02", born=9)), "held": held})
+    assert [one["seat"] for one in done["found"]] == ["s01"] and not done["changed"]
+    assert done["missing"] == [{"seat": "s02", "reason": "held", "message": "Seat s02 has two machines."}]
+    assert done["msg"] == "Not launched: s02. Seat s02 has two machines. Then run the same command again."
+    done = settled(power, POWER | {"state": "stopped", "seats": [], "held": held})
+    assert [one["seat"] for one in done["missing"]] == ["s02", "s09"] and "Not stopped: s02." in done["msg"]
 
 
 def test_of_two_machines_the_elder_is_still_known_when_times_are_texts() -> None:
@@ -162,6 +174,27 @@ GROUPS = {
     "otherwise described": (group(SSH, JUPYTER, Description="x"), False),
     "in another network": (group(SSH, JUPYTER, VpcId="vpc-2"), False),
 }
+
+
+ASKED = {"name": "classroom-physics", "rules": [{"proto": "tcp", "ports": [22, 8888], "cidr_ip": WANTED["cidrs"]}]}
+WORLD = {"proto": "tcp", "ports": [8888], "cidr_ip": ["0.0.0.0/0"]}
+
+
+@pytest.mark.parametrize(
+    ("found", "asked", "said"),
+    [
+        (group(SSH, JUPYTER), {}, []),
+        (group(SSH, rule(8888, "0.0.0.0/0")), {}, ["tcp port 8888 to 0.0.0.0/0"]),
+        (group(rule(22, Ipv6Ranges=[{"CidrIpv6": "::/0"}])), {}, ["tcp port 22 to ::/0"]),
+        (group(rule(1, "0.0.0.0/0", ToPort=99)), {}, ["tcp ports 1 to 99 to 0.0.0.0/0"]),
+        (group({"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}), {}, ["every port to 0.0.0.0/0"]),
+        (group(rule(8888, "0.0.0.0/0"), rule(22, "0.0.0.0/0")), {"rules": [WORLD]}, ["tcp port 22 to 0.0.0.0/0"]),
+        (group(rule(8888, "0.0.0.0/0")), {"purge_rules": False}, []),
+        (group(rule(8888, "0.0.0.0/0"), GroupName="classroom-other"), {}, []),
+    ],
+)
+def test_what_let_everybody_in_and_was_closed_is_told_with_its_port(found: dict, asked: dict, said: list[str]) -> None:
+    assert closed([found], ASKED | asked) == [f"The class was open to the whole internet, {words} in sg-1: closed." for words in said]
 
 
 @pytest.mark.parametrize("case", GROUPS)

@@ -206,7 +206,7 @@ def test_one_that_failed_is_not_launched_from_but_made_again(hostless, maker, ra
 def test_a_role_that_fails_says_where_to_look(checkout, tmp_path, monkeypatch):
     monkeypatch.setattr(snapshot, "FOLDER", tmp_path / "cache")
     monkeypatch.setenv("PATH", str(tmp_path))
-    (tmp_path / "ansible-playbook").write_text("#!/bin/sh\necho \"$CLASSROOM says no\"; exit 2\n")
+    (tmp_path / "ansible-playbook").write_text('#!/bin/sh\necho "$CLASSROOM says no"; exit 2\n')
     (tmp_path / "ansible-playbook").chmod(0o755)
     (level,) = levels(checkout, ("base",))
     with pytest.raises(snapshot.SnapshotError) as caught:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 from ansible.errors import AnsibleFilterError
-from ansible_collections.classroom.gpu.plugins.callback import classroom
 from ansible_collections.classroom.gpu.plugins.filter import classroom as filters
 from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors, class_settings
+from ansible_collections.classroom.gpu.plugins.module_utils.table import table
 from botocore import exceptions
 
 URL = "https://ec2.us-west-2.amazonaws.com"
@@ -38,6 +38,16 @@ def answer(code: str) -> exceptions.ClientError:
 def test_errors_in_an_organisers_words(error: Exception, words: str) -> None:
     sentence = aws_errors.explain(error, URL)
     assert words in sentence and "\n" not in sentence
+
+
+def test_what_the_organisation_forbids_is_not_to_be_allowed_in_iam() -> None:
+    message = "You are not authorized to perform this operation. ... with an explicit deny in a service control policy."
+    error = exceptions.ClientError({"Error": {"Code": "UnauthorizedOperation", "Message": message}}, "RunInstances")
+    sentence = aws_errors.explain(error, URL)
+    assert sentence.startswith(
+        "An organisation's policy forbids RunInstances in this account; no permission of your own helps: ask whoever"
+    )
+    assert "IAM" not in sentence
 
 
 @pytest.mark.parametrize(
@@ -95,30 +105,5 @@ def test_stack_digest_follows_names_and_contents(tmp_path) -> None:
     assert len({first, second, filters.stack_digest(str(tmp_path))}) == 3
 
 
-PROOF = {
-    "proven": True,
-    "reused": False,
-    "seconds": 3.21,
-    "url": "https://192.0.2.7:8888/",
-    "checks": [{"name": "log-in", "found": "it is"}, {"name": "a.ipynb", "found": "it is"}],
-}
-AGAIN = "ansible-playbook site.yml -e seats=s01"
-
-
-@pytest.mark.parametrize(
-    ("proof", "trouble", "check", "rest"),
-    [
-        (PROOF, "", False, ("log-in, a.ipynb", "3.2", "open https://192.0.2.7:8888/")),
-        (PROOF | {"reused": True}, "", False, ("earlier proof holds: log-in, a.ipynb", "3.2", "open https://192.0.2.7:8888/")),
-        (PROOF | {"proven": False, "msg": "wrong\noutput"}, "", False, ("NOT PROVEN: wrong", "", AGAIN)),
-        (PROOF, "cannot be reached", False, ("NOT PROVEN: cannot be reached", "", AGAIN)),
-        (None, "", False, ("not proven", "", AGAIN)),
-        (None, "", True, ("would be proven", "", AGAIN)),
-    ],
-)
-def test_row(proof: dict | None, trouble: str, check: bool, rest: tuple[str, ...]) -> None:
-    assert classroom.row("s01", "192.0.2.7", proof, trouble, check) == ("s01", "192.0.2.7", *rest)
-
-
 def test_table_is_aligned() -> None:
-    assert classroom.table([("seat", "next"), ("spare-a", "x"), ("s1", "")]) == ["seat     next", "spare-a  x", "s1"]
+    assert table([("seat", "next"), ("spare-a", "x"), ("s1", "")]) == ["seat     next", "spare-a  x", "s1"]

@@ -66,3 +66,9 @@ def test_own_address() -> None:
 def test_no_own_address(answer: str) -> None:
     with pytest.raises(ValueError):
         networks.own_address(answer)
+
+
+def test_a_group_that_is_to_be_gone_was_not_closed() -> None:
+    everybody = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "0.0.0.0/0"}], "Ipv6Ranges": []}
+    group = {"GroupName": "classroom-physics", "GroupId": "sg-1", "IpPermissions": [everybody]}
+    assert networks.closed([group], {"name": "classroom-physics", "state": "absent"}) == []

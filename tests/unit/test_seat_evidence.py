@@ -6,14 +6,16 @@ import io
 import json
 import subprocess
 import sys
+import time
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
 import yaml
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.classroom.gpu.plugins.module_utils import gpu, gpu_probe
-from ansible_collections.classroom.gpu.plugins.modules import gpu_info, seat_evidence
+from ansible_collections.classroom.gpu.plugins.module_utils import conda_prefix, course_download, gpu, gpu_probe
+from ansible_collections.classroom.gpu.plugins.modules import gpu_info, seat_evidence, uv_env
 
 
 @pytest.fixture(autouse=True)
@@ -40,10 +42,46 @@ def test_times_are_told_as_stat_tells_them(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to("nowhere")
     told = run(seat_evidence, paths=paths)
-    stat = subprocess.run(["stat", "--format=%n %.9Y", *paths], capture_output=True, text=True)
+    stat = subprocess.run(["stat", "--format=%n %.9Z", *paths], capture_output=True, text=True)
     assert told["evidence"] == stat.stdout.splitlines() and len(told["evidence"]) == 3
     assert told["boot_id"] == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     assert not told["changed"]
+    assert abs(told["now"] - time.time()) < 60
+    assert (told["troubles"], told["inside"]) == ([], {})  # where no service is named nothing else is looked at
+
+
+def test_a_repair_of_content_owner_or_mode_is_evidence_and_a_look_is_none(tmp_path: Path) -> None:
+    folder = tmp_path / "jupyter"
+    (folder / "kernels/dl_aws").mkdir(parents=True)
+    file = folder / "kernels/dl_aws/kernel.json"
+    file.write_text("{}")
+    paths = [f"{folder}/**", str(tmp_path / "none*")]
+    before = seat_evidence.evidence(paths)
+    assert [line.split()[0] for line in before] == [f"{folder}/", *map(str, (folder / "kernels", file.parent, file))]
+    file.read_text()
+    assert seat_evidence.evidence(paths) == before
+    for touch in (lambda: file.chmod(0o600), lambda: file.write_text("{}"), lambda: (folder / "new").touch()):
+        touch()
+        assert seat_evidence.evidence(paths) != before
+        before = seat_evidence.evidence(paths)
+
+
+def test_what_the_roles_write_where_they_repair_is_evidence() -> None:
+    """Each module's own books, by the names that the modules use, and all of Jupyter's settings and kernels."""
+    root = Path(__file__).parents[2]
+    paths = yaml.safe_load((root / "playbooks/tasks/prove.yml").read_text())[0]["classroom.gpu.seat_evidence"]["paths"]
+    books = (f"/{conda_prefix.STATE}", f"/{uv_env.STATE}", f"/{course_download.PARTIAL}/verified.json", "/dpkg/status")
+    assert [book for book in books if not any(path.endswith(book) for path in paths)] == []
+    tasks = yaml.safe_load((root / "roles/jupyter/tasks/main.yml").read_text())
+    written = [item["path"] for task in tasks for item in task.get("classroom.gpu.files", {}).get("files", [])]
+    served = [path for path in written if path.startswith("/etc/jupyter/") or path.endswith("/jupyter.service")]
+    assert len(served) > 10 and [path for path in served if not any(fnmatchcase(path, pattern) for pattern in paths)] == []
+
+
+def test_the_seat_is_looked_at_where_its_service_is_named() -> None:
+    told = run(seat_evidence, paths=[], service="no-such.service", port=1, user="nobody-at-all", folders=[])
+    assert set(told["inside"]) == {"listens", "answers", "rules", "startup"} and not told["inside"]["listens"]
+    assert all(isinstance(sentence, str) for sentence in told["troubles"])
 
 
 def test_the_layers_are_those_of_gpu_info() -> None:

@@ -217,6 +217,65 @@ def test_one_seat_ends_with_what_is_its_own(account: Account) -> None:
     account.complete()
 
 
+def test_of_two_machines_the_one_that_is_named_ends_with_its_own_disk_and_nothing_else(account: Account) -> None:
+    first, *_ = account.physics()
+    second = account.launch("physics", "s01")
+    disk = account.volume("physics", "s01")
+    had = {item.get("InstanceId") or item.get("VolumeId") for item in account.of("physics")}
+    done = account.run(only="s01", machine=second, check=True)
+    assert [one["id"] for one in done["ending"]] == [second] and f"of {second} of s01 of class physics" in done["lines"][0]
+    done = account.run(only="s01", machine=second)
+    assert f": 0 left of {second} of s01 of class physics." in done["msg"] and {one["id"] for one in done["ending"]} == {second}
+    left_there = {item.get("InstanceId") or item.get("VolumeId") for item in account.of("physics")}
+    assert second not in left_there and {first, disk} <= left_there and len(had - left_there) == 2  # the machine and its disk
+    for name, words in (
+        (first, "is not s02: its tag says s01."),
+        ("i-0123456789abcdef0", "names no machine with the tag of class physics."),
+    ):
+        done = account.run(only="s02", machine=name)
+        assert done["failed"] and words in done["msg"]
+    account.complete()
+
+
+def tagged(account: Account, name: str, classroom: str | None, seat: str | None) -> None:
+    """Change what somebody can at the console: a machine's own tags, its Name among them, and not its disk's."""
+    account.ec2.delete_tags(Resources=[name], Tags=[{"Key": key} for key in ("classroom:name", "classroom:seat", "Name")])
+    new = [{"Key": key, "Value": value} for key, value in (("classroom:name", classroom), ("classroom:seat", seat)) if value]
+    if new:
+        account.ec2.create_tags(Resources=[name], Tags=new)
+
+
+def test_a_machine_that_lost_its_class_is_left_and_named_and_ends_when_its_tag_is_back(account: Account) -> None:
+    _, second, _ = account.physics()
+    tagged(account, second, None, None)
+    account.before = account.others()
+    done = account.run(check=True)
+    assert second not in {one["id"] for one in done["ending"]} and f"The machine of s02, {second}, has lost its tag" in "\n".join(
+        done["lines"]
+    )
+    why = left(account.run())
+    assert set(why) == {"instance", "security-group"} and f"Put it back: `aws ec2 create-tags --resources {second}" in why["instance"]
+    assert account.seconds < 15, "it does not wait for what it leaves"
+    tagged(account, second, "physics", "s02")
+    account.before = account.others()
+    account.complete()
+
+
+def test_the_end_of_one_seat_leaves_what_was_another_s_until_it_is_named(account: Account) -> None:
+    first, second, third = account.physics()
+    tagged(account, second, "physics", "s01")
+    done = account.run(only="s01")
+    assert {one["id"] for one in done["ending"]} == {first} and left(done)["instance"].startswith(
+        f"The machine of s02, {second}, has the tag"
+    )
+    done = account.run(only="s02")
+    assert done["ending"] == [] and left(done)["instance"].startswith(f"The machine of s02, {second}, has the tag classroom:seat=s01.")
+    done = account.run(only="s01", machine=second)
+    assert ": 0 left of" in done["msg"] and {one["id"] for one in done["ending"]} == {second}
+    assert third in {item.get("InstanceId") for item in account.of("physics")}
+    account.complete()
+
+
 # What is in the way, what is left because of it, and the words that say so.
 FAULTS = {
     "denied group": ("DeleteSecurityGroup", "Denied", {"security-group"}, "may not call DeleteSecurityGroup: allow it in IAM"),

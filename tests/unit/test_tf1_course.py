@@ -8,7 +8,7 @@ import pytest
 
 SHIM = Path(__file__).parents[2] / "roles/jupyter/files/tf1_course"
 # A TensorFlow 2 as far as the shim touches it. The graph file is a Python literal: the attributes of each operation.
-STAND_IN = '''
+STAND_IN = """
 import os, sys
 from types import ModuleType, SimpleNamespace as Names
 KERAS_WHEN_LOADED = os.environ.get("TF_USE_LEGACY_KERAS")
@@ -31,7 +31,7 @@ vars(v1).update(
     glorot_uniform_initializer=lambda seed, dtype: ("uniform", seed), glorot_normal_initializer=lambda seed, dtype: ("normal", seed),
 )
 compat, data, __version__ = Names(v1=v1), "version 2", "2.21.0"
-'''
+"""
 
 
 @pytest.fixture

@@ -117,6 +117,15 @@ def test_a_stack_on_a_machine(stack: str, kind: str, system: str, clashes: tuple
         assert len(found.reasons) == len(clashes), found.reasons
 
 
+@pytest.mark.parametrize(("stack", "kind", "system", "clashes"), CASES)
+def test_the_line_above_a_refusal_says_the_same(stack: str, kind: str, system: str, clashes: tuple[str, ...]) -> None:
+    found = judged(stack, kind, system)
+    more = f" (and {len(found.reasons) - 1} more)" if found.reasons[1:] else ""
+    refused = f"stack {stack} cannot run on {kind}: {(found.reasons or [''])[0]}{more}"
+    assert (found.gpu == refused) == (clashes != OK)
+    assert "framework on CPU" not in found.gpu or STACKS[stack]["gpu"] == "optional"
+
+
 def test_the_table_has_every_family_and_every_stack() -> None:
     assert len(CASES) >= 60
     assert {stack for stack, *_ in CASES} == set(STACKS)
@@ -170,6 +179,7 @@ def test_what_clashes_inside_a_stack(parts: dict, words: str) -> None:
         ([], "holds no settings"),
         (altered("minimal", python=3.11), "`python` has to be a text"),
         (altered("minimal", toolkits="12.9"), "`toolkits` has to be a list"),
+        (altered("minimal", toolkits=["99.9"]), "CUDA 99.9 is not in module_utils/compatibility.py: add a row with its source."),
         (altered("minimal", gpu="yes"), "`gpu` has to be required or optional"),
         (altered("minimal", tf1_kernel="yes"), "`tf1_kernel` has to be true or false"),
         (altered("minimal", framework={"name": "tensorflow"}), "`framework` has to be {}"),

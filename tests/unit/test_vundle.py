@@ -1,11 +1,14 @@
 """classroom.gpu.vundle on real repositories: what a student, a crash and other versions do to vim's plugins. Molecule runs vim itself."""
 
+import platform
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
-from ansible_collections.classroom.gpu.plugins.modules.vundle import Vim, VimError, is_ours, last_line, sealed, settle, understand
+from ansible_collections.classroom.gpu.plugins.module_utils import causes
+from ansible_collections.classroom.gpu.plugins.modules.vundle import Blocked, Vim, VimError, is_ours, last_line, sealed, settle, understand
+from hostless import on_disk
 
 from rehearsal import mirrors
 
@@ -212,3 +215,29 @@ def test_git_s_status_is_understood(status: str, found: tuple[str, list[str]]) -
 )
 def test_the_last_line_is_the_reason(said: str, last: str) -> None:
     assert last_line(said) == last
+
+
+@pytest.mark.parametrize("room", ["16k", "100k", "250k"])
+def test_a_full_disk_is_named_whatever_of_git_met_it(student: Student, room: str) -> None:
+    def fill() -> str:
+        try:
+            return str(student.settle())
+        except (Blocked, OSError) as error:
+            return causes.cause(error, student.bundle) if isinstance(error, OSError) else str(error)
+
+    assert on_disk(student.home, f"size={room}", fill).startswith(
+        f"The disk of {platform.node()} at {student.home} is full: 0 of 0 MiB are free."
+    )
+
+
+def test_an_immutable_file_of_a_plugin_is_named_with_the_command(ready: Student) -> None:
+    path = ready.plugin / "plugin.vim"
+    path.write_text("mine")
+    if subprocess.run(["chattr", "+i", path], capture_output=True, check=False).returncode:
+        pytest.skip("this disk knows no attributes")
+    try:
+        with pytest.raises(Blocked, match=f"^{path} on .* is immutable, .* `sudo chattr -i {path}` there takes that away.$"):
+            ready.settle()
+    finally:
+        subprocess.run(["chattr", "-i", path], check=True)
+    assert path.read_text() == "mine"

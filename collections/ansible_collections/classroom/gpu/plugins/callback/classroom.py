@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from ansible import context
 from ansible.plugins.callback import CallbackBase
+from ansible_collections.classroom.gpu.plugins.module_utils import launch
 from ansible_collections.classroom.gpu.plugins.module_utils.table import table
-from ansible_collections.classroom.gpu.plugins.plugin_utils import guard
+from ansible_collections.classroom.gpu.plugins.plugin_utils import failures, guard
 
 DOCUMENTATION = """
 name: classroom
@@ -17,32 +20,56 @@ description:
 """
 
 WITHOUT_TABLE = ("preflight.yml", "grow.yml")
+# What only looks: site.yml may well put right what it found.
+LOOKING = ("verify.yml",)
 LOST = {"classroom.gpu.ec2_launch": "not launched", "classroom.gpu.ec2_power": "not started"}
 LAYERS = {"driver": "driver {}", "toolkit": "CUDA {}", "cudnn": "cuDNN {}", "framework": "{}"}
 
 
-def row(seat: str, address: str, proof: dict | None, trouble: str, check: bool) -> tuple[str, ...]:
-    """Return a seat's row: id, address, what was proven, seconds, what to do next."""
-    again = f"ansible-playbook site.yml -e seats={seat}"
-    if trouble:
-        return seat, address, f"NOT PROVEN: {trouble}", "", again
-    if not proof or not proof["proven"]:
-        sentence = f"NOT PROVEN: {first_line(proof['msg'])}" if proof else "not proven"
-        return seat, address, "would be proven" if check else sentence, "", again
+BELOW, ABOVE = "see below", "see above"
+# How the run's own count of the proofs ends, which tells nothing of any seat.
+COUNTED = "The table says why."
+
+
+class Trouble(NamedTuple):
+    """Why a seat is not proven, and whether the same command can bring it further."""
+
+    sentence: str
+    again: bool = False
+
+
+def row(seat: str, address: str, proof: dict | None, trouble: Trouble | None, check: bool) -> tuple[str, ...]:
+    """Return a seat's row: id, address, what was proven, seconds, what to do next. Why it is not proven stands below the table."""
+    if trouble or not proof or not proof["proven"]:
+        known = trouble or Trouble("")
+        ahead = check and not trouble
+        step = f"ansible-playbook site.yml -e seats={seat}" if known.again or ahead else BELOW if known.sentence else ABOVE
+        return seat, address, "would be proven" if ahead else "NOT PROVEN", "", step
     names = ", ".join(filter(None, map(told, proof["checks"])))
     holds = "earlier proof holds: " if proof["reused"] else ""
     return seat, address, holds + names, f"{proof['seconds']:.1f}", f"open {proof['url']}"
 
 
+def reasons(troubles: dict[str, Trouble]) -> list[str]:
+    """Return the lines below the table: each reason whole, with the seats that it holds up."""
+    seats: dict[str, list[str]] = {}
+    for seat, trouble in troubles.items():
+        seats.setdefault(trouble.sentence, []).append(seat)
+    texts = (f"{', '.join(ids)} NOT PROVEN: {sentence.strip()}" for sentence, ids in seats.items() if sentence)
+    return [line for text in texts for line in text.replace("\n", "\n  ").splitlines()]
+
+
+def missed(seat: str, what: str, result: dict) -> Trouble:
+    """Return why a seat was not launched or started, with what the module says can be done about it."""
+    one = next(one for one in result["missing"] if one["seat"] == seat)
+    lines = (line.partition(". ") for line in result.get("msg", "").splitlines())
+    told = next((rest for seats, _, rest in lines if seat in seats.replace(",", "").split()), one["message"])
+    return Trouble(f"{what}: {told}", one["reason"] in launch.WAITING_MENDS)
+
+
 def told(check: dict) -> str:
     """Return a check that passed as the table tells it: a GPU layer by its version, one that the stack has none of not at all."""
     return LAYERS.get(check["name"], check["name"]).format(check["found"]) if check["found"] != "none" else ""
-
-
-def first_line(text: object) -> str:
-    """Return the beginning of a message, short enough for a table."""
-    line = (str(text).strip().splitlines() or [""])[0]
-    return line if len(line) <= 160 else line[:157] + "..."
 
 
 class CallbackModule(CallbackBase):
@@ -60,11 +87,15 @@ class CallbackModule(CallbackBase):
         self.wanted: list[str] = []
         self.addresses: dict[str, str] = {}
         self.proofs: dict[str, dict] = {}
-        self.troubles: dict[str, str] = {}
+        self.troubles: dict[str, Trouble] = {}
+        self.nexts: dict[str, str] = {}  # what a person types for a seat that is held
+        self.before = Trouble("")
+        self.repairs = True
 
     def v2_playbook_on_start(self, playbook) -> None:
         """Refuse what must not begin."""
         self.active = guard.is_ours(playbook._file_name) and not playbook._file_name.endswith(WITHOUT_TABLE)
+        self.repairs = not playbook._file_name.endswith(LOOKING)
         if not context.CLIARGS.get("syntax"):  # a syntax check attempts nothing
             guard.check(playbook._file_name, playbook._loader)
             self.turn = guard.take_turn(playbook._file_name) if self.turn is None else self.turn
@@ -78,23 +109,44 @@ class CallbackModule(CallbackBase):
     def v2_runner_on_ok(self, result) -> None:
         """Learn the wanted seats from the pre-flight check, those that could not be launched, and proofs."""
         self.see(result)
+        if result.task.resolved_action == "classroom.gpu.ec2_preflight":
+            self.nexts = {one["seat"]: one["next"] for one in result.result["held"]}
         if result.task.resolved_action == "classroom.gpu.ec2_preflight" and result.task_fields["args"].get("launch"):
             self.wanted = result.result["wanted"]
         if lost := LOST.get(result.task.resolved_action):
-            self.troubles |= {one["seat"]: f"{lost}: {first_line(one['message'])}" for one in result.result["missing"]}
+            self.troubles |= {one["seat"]: missed(one["seat"], lost, result.result) for one in result.result["missing"]}
         if result.task.resolved_action == "classroom.gpu.seat_proof":
             self.proofs[result.host.name] = result.result
+            if not result.result["proven"] and not context.CLIARGS.get("check"):
+                self.note(result, str(result.result["msg"]))
 
     def v2_runner_on_failed(self, result, ignore_errors=False) -> None:
         """Learn what went wrong on a seat."""
         self.see(result)
         if not ignore_errors:
-            self.troubles[result.host.name] = first_line(result.result.get("msg", result.task.name))
+            self.note(result, failures.told(result.result, result.task.get_name(), result.host.name))
 
     def v2_runner_on_unreachable(self, result) -> None:
-        """Learn that a seat cannot be reached."""
+        """Learn that a seat cannot be reached. Where nothing says what to type, it may come up yet."""
         self.see(result)
-        self.troubles[result.host.name] = f"cannot be reached over SSH: {first_line(result.result.get('msg', ''))}"
+        # The connection says which seat it is and what keeps from it.
+        sentence = failures.told(result.result, result.task.get_name(), result.host.name)
+        self.note(result, sentence, again="`" not in sentence)
+
+    def note(self, result, sentence: str, again: bool = False) -> None:
+        """Keep why a seat is not proven, or why a run ended before it came to the seats.
+
+        The same command is worth its time only where the module that failed says so (`again`), or where the run did not repair anything.
+        """
+        known = Trouble(sentence, bool(result.result.get("again", again)) or not self.repairs)
+        if result.host.name != "localhost":
+            self.troubles[result.host.name] = known
+        elif not self.seats() and not sentence.endswith(COUNTED):
+            self.before = known
+
+    def seats(self) -> list[str]:
+        """Return the seats that take part in this run."""
+        return [host for host in self.addresses if host != "localhost"]
 
     def see(self, result) -> None:
         """Note the address of a seat that takes part."""
@@ -102,12 +154,20 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_stats(self, stats) -> None:
         """Print the table, if this run was about seats and got far enough to know them."""
-        taking_part = [host for host in self.addresses if host != "localhost"]
-        seats = list(dict.fromkeys([*self.wanted, *sorted(taking_part)]))
+        seats = list(dict.fromkeys([*self.wanted, *sorted(self.seats())]))
         if not self.active or not seats:
             return
         check = bool(context.CLIARGS.get("check"))
-        rows = [row(seat, self.addresses.get(seat, "-"), self.proofs.get(seat), self.troubles.get(seat, ""), check) for seat in seats]
+        troubles = {seat: self.trouble(seat) for seat in seats}
+        told = [row(seat, self.addresses.get(seat, "-"), self.proofs.get(seat), troubles[seat], check) for seat in seats]
+        told = [(*known[:-1], self.nexts.get(known[0], known[-1])) for known in told]
         self._display.banner("SEATS")
-        for line in table([("seat", "address", "proven", "seconds", "next"), *rows]):
+        for line in table([("seat", "address", "proven", "seconds", "next"), *told]):
             self._display.display(line)
+        for line in reasons({seat: trouble for seat, trouble in troubles.items() if trouble}):
+            self._display.display(line)
+
+    def trouble(self, seat: str) -> Trouble | None:
+        """Return why a seat is not proven; of one that nothing was tried on, why the run ended before."""
+        own = self.troubles.get(seat)
+        return own or (self.before if self.before.sentence and seat not in self.proofs else None)

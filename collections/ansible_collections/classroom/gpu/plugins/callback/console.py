@@ -5,6 +5,8 @@ from __future__ import annotations
 from ansible import constants, context
 from ansible.playbook.task_include import TaskInclude
 from ansible.plugins.callback import default
+from ansible_collections.classroom.gpu.plugins.module_utils import networks
+from ansible_collections.classroom.gpu.plugins.plugin_utils import failures
 
 DOCUMENTATION = """
 name: console
@@ -16,11 +18,9 @@ extends_documentation_fragment: [default_callback, result_format_callback]
 PROOF = "classroom.gpu.seat_proof"
 PREFLIGHT = "classroom.gpu.ec2_preflight"
 EC2 = "classroom.gpu.ec2_"
+GROUP = "amazon.aws.ec2_security_group"
 # Tasks that fail with a sentence: ours, written for the organiser, and EC2's own. Everything else fails with all that Ansible knows.
-SENTENCES = (
-    *(EC2, "classroom.gpu.apt_set", "classroom.gpu.grow_root", "classroom.gpu.role_arguments"),
-    *("ansible.builtin.assert", "ansible.builtin.fail", "amazon.aws."),
-)
+SENTENCES = ("classroom.gpu.", "ansible.builtin.assert", "ansible.builtin.fail", "amazon.aws.")
 # Strategies of plays in which each seat goes its own way.
 APART = ("ansible.builtin.free", "ansible.builtin.host_pinned")
 
@@ -32,11 +32,21 @@ def outcome(seat: str, proof: dict) -> str:
     return f"{seat} {'earlier proof holds' if proof['reused'] else 'proven'}: {proof['url']}"
 
 
+def sentence(result) -> str:
+    """Return what a failure says; where nobody wrote a sentence for it, what is known, and how to see the rest."""
+    told = failures.told(result.result, result.task.get_name(), result.host.name)
+    return f"{told.rstrip('.')}. -vvv shows all that Ansible knows." if failures.is_unforeseen(result.result) else told
+
+
 class CallbackModule(default.CallbackModule):
     """The default callback but for some results; -v brings the rest of them."""
 
     CALLBACK_NAME = "classroom.gpu.console"
     tells_more = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.groups: list[dict] = []
 
     def v2_playbook_on_start(self, playbook) -> None:
         """Learn whether the run has a table of its own, so that the pre-flight check's need not name each seat."""
@@ -84,6 +94,14 @@ class CallbackModule(default.CallbackModule):
             color = constants.COLOR_HIGHLIGHT if result.result["proven"] else constants.COLOR_ERROR
             self._display.display(outcome(result.host.name, result.result), color=color)
 
+    def show_closed(self, result) -> None:
+        """Say which rule let the whole internet in until this task: somebody opened it, and may want to know why it is shut again."""
+        if result.task.resolved_action == PREFLIGHT:
+            self.groups = result.result["security_groups"]
+        if result.task.resolved_action == GROUP and result.result.get("changed") and not context.CLIARGS.get("check"):
+            for line in networks.closed(self.groups, result.task_fields["args"]):
+                self._display.display(f"  {line}", color=constants.COLOR_WARN)
+
     def is_sentence(self, result) -> bool:
         """Say whether the message of a failure is all that an organiser needs."""
         return not self._display.verbosity and str(result.task.resolved_action).startswith(SENTENCES)
@@ -93,7 +111,7 @@ class CallbackModule(default.CallbackModule):
         if self._last_task_banner != result.task._uuid:
             self._print_task_banner(result.task)
         self.show_plan(result)
-        for line in str(result.result.get("msg", "")).splitlines():
+        for line in sentence(result).splitlines():
             self._display.display(f"{prefix}: {line}", color=constants.COLOR_ERROR)
 
     def v2_runner_on_ok(self, result) -> None:
@@ -104,6 +122,7 @@ class CallbackModule(default.CallbackModule):
             super().v2_runner_on_ok(result)
         self.show_plan(result)
         self.show_proof(result)
+        self.show_closed(result)
         if str(result.task.resolved_action).startswith(EC2) and result.result.get("missing"):
             for line in result.result.get("msg", "").splitlines():
                 self._display.display(f"  {line}", color=constants.COLOR_ERROR)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 from ansible import context
 from ansible.errors import AnsibleError
 from ansible_collections.amazon.aws.plugins.inventory import aws_ec2
 from ansible_collections.amazon.aws.plugins.inventory.aws_ec2 import DOCUMENTATION
+from ansible_collections.classroom.gpu.plugins.module_utils import machines, whose
 from ansible_collections.classroom.gpu.plugins.plugin_utils import guard
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
@@ -32,10 +31,19 @@ class InventoryModule(aws_ec2.InventoryModule):
             first_line = str(error).strip().splitlines()[0]
             self.display.display(f"No seats in the inventory: {first_line}", stderr=True)
 
-    def build_include_filters(self) -> list[dict[str, str]]:
-        """The running seats of the class. (A `filters` option with a template makes the parent print a deprecation on each run.)"""
-        classroom = os.environ.get("CLASSROOM") or "class"
-        return [{"tag:classroom:name": classroom, "tag-key": "classroom:seat", "instance-state-name": "running"}]
+    def build_include_filters(self) -> list[dict]:
+        """The seats of the class that there are. (A `filters` option with a template makes the parent print a deprecation on each run.)"""
+        return [{"tag:classroom:name": guard.classroom(), "tag-key": "classroom:seat", "instance-state-name": list(machines.ALIVE)}]
+
+    def _query(self, *asked) -> dict[str, list[dict]]:
+        """The seats that run, but for those whose machine a person has to name first: of two for one seat neither is a host."""
+        found, classroom = super()._query(*asked)["aws_ec2"], guard.classroom()
+        folders = map(str, guard.classes().glob(f"*-{self.region}/{classroom}"))
+        held = whose.held(whose.claims_of(found, classroom, *folders), classroom, self.region)
+        for one in held.values():
+            self.display.display(f"Not in the inventory: {one.message.splitlines()[0]}", stderr=True)
+        seats = [one for one in found if machines.tags(one)["classroom:seat"] not in held]
+        return {"aws_ec2": [one for one in seats if one["State"]["Name"] == "running"]}
 
     def client(self, *args, **kwargs):
         """A client that gives up within seconds: this runs before anything is shown to the organiser."""

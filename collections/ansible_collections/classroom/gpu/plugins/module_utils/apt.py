@@ -99,6 +99,11 @@ def installed(listing: str) -> dict[str, Package]:
     return found
 
 
+def halves(found: dict[str, Package]) -> list[str]:
+    """Return the packages in which dpkg was stopped, whosever they are."""
+    return [name for name, package in found.items() if package.status in HALFWAY]
+
+
 def closure(found: dict[str, Package], roots: Iterable[str]) -> tuple[set[str], set[str]]:
     """Return the installed packages that the installed ones of `roots` need, themselves included, and what of theirs is not there."""
     providers: dict[str, set[str]] = {}
@@ -138,7 +143,7 @@ def work(found: dict[str, Package], wanted: Wanted) -> Work:
     needed, unmet = closure(found, requested)
     parts = members(found, wanted)
     mine = set(requested).union(parts)
-    halfway = [name for name, package in found.items() if name in mine and package.status in HALFWAY]
+    halfway = [name for name in halves(found) if name in mine]
     broken = [name for name in mine if name not in found or not found[name].sound or found[name].status == "half-installed"]
     stray = [name for name in found if matches(name, wanted.purge) and name not in needed and name not in requested]
     return Work(

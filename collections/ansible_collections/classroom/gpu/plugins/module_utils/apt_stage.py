@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.classroom.gpu.plugins.module_utils import apt
+from ansible_collections.classroom.gpu.plugins.module_utils import apt, causes
 
 ETC, LISTS, DPKG = Path("/etc/apt"), Path("/var/lib/apt/lists"), Path("/var/lib/dpkg")
 # APT's user has to read what is in here, and the machine's lists are linked into it: not /tmp, not a private folder.
@@ -116,13 +116,16 @@ class Machine:
         with locked(DPKG / "lock-frontend", self.patience):
             code, _, complaint = self.run(["dpkg", "--force-confdef", "--force-confold", *arguments], stdin, DPKG_FRONTEND_LOCKED="1")
         if code:
-            raise Failed(f"dpkg {arguments[0]} failed: {' '.join(complaint.split())}")
+            why = causes.of_words(complaint, "/").removesuffix(".")
+            raise Failed(why or f"dpkg {arguments[0]} failed: {' '.join(complaint.split())}")
 
     def interrupted(self, found: dict[str, apt.Package]) -> bool:
         """Tell whether dpkg was stopped in the middle of anything."""
-        return any(package.status in apt.HALFWAY for package in found.values()) or any(
-            path.name.isdigit() for path in (DPKG / "updates").iterdir()
-        )
+        return bool(apt.halves(found)) or self.unwritten()
+
+    def unwritten(self) -> bool:
+        """Tell whether dpkg was stopped before it wrote down what it had done: nothing can be installed then."""
+        return any(path.name.isdigit() for path in (DPKG / "updates").iterdir())
 
     def fingerprints(self, key: Path) -> list[str]:
         """The fingerprints of the keys in a file; none where it is missing or holds none."""
@@ -171,8 +174,12 @@ class Stage:
 
     def says(self, complaint: str) -> str:
         """The sentence for a complaint of APT."""
+        errors = "\n".join(line for line in complaint.splitlines() if not line.startswith("W: "))
+        if why := causes.of_words(errors, "/"):
+            return why.removesuffix(".")
         where, key = (self.source["uri"], self.source["fingerprint"]) if self.source else ("the machine's sources", "")
-        return apt.sentence(complaint, where, key, self.machine.patience)
+        # It reads a copy of the sources; whoever corrects one has to know which.
+        return apt.sentence(complaint.replace(str(self.etc), "/etc/apt"), where, key, self.machine.patience)
 
     def add_source(self, key: str) -> None:
         """Put the source here, with its key."""

@@ -63,6 +63,9 @@ def _explain_answer(error: boto.ClientError) -> str:
         return f"The AWS credentials have expired ({code(error)}). Get new ones: `aws sso login`, or the way you got these."
     if code(error) in REFUSED:
         return f"AWS does not know these credentials ({code(error)}). Check the keys: {HOW}."
+    if code(error) in DENIED and "service control policy" in message:
+        ask = "no permission of your own helps: ask whoever administers the organisation to allow it"
+        return f"An organisation's policy forbids {error.operation_name} in this account; {ask}. AWS says: {message}"
     if code(error) in DENIED:
         return f"These credentials may not call {error.operation_name}: allow it in IAM. AWS says: {message}"
     if code(error) in MENDS:

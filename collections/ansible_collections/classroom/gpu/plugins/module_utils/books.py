@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from ansible_collections.classroom.gpu.plugins.module_utils import ledger
 
@@ -41,6 +42,12 @@ class Folder:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
+    def living(self) -> list[str]:
+        """Return the seats whose machines have not ended, as far as the folder knows: by the ledger or, where there is none, by proofs."""
+        runs = self.read(self.file)
+        proven = [path.parent.name for path in self.path.glob("seats/*/proof.json")] if not runs else []
+        return sorted({run.seat or run.instance_id for run in runs or () if not run.ended} | set(proven))
+
     def settled(self) -> set[str]:
         """Return the machines of earlier classes of this name, of which EC2 tells for an hour yet."""
         return {run.instance_id for path in self.path.glob("ledger-*.json") for run in self.read(path) or ()}
@@ -60,12 +67,28 @@ class Folder:
         self.write(self.file, json.dumps({"runs": [run._asdict() for run in runs]}, indent=1) + "\n")
 
 
+def regions(class_dir: str, account: str) -> dict[str, list[str]]:
+    """Return in which regions a class of an account lives, by their folders beside its own, and there the seats that have not ended."""
+    own = Path(class_dir)
+    beside = {path.parent.name.removeprefix(f"{account}-"): Folder(str(path)) for path in own.parent.parent.glob(f"{account}-*/{own.name}")}
+    return {region: seats for region, one in sorted(beside.items()) if class_dir and (seats := one.living())}
+
+
+class Look(NamedTuple):
+    """What EC2 told of a class: machines, volumes, and the seat of each machine by all that is known of it."""
+
+    machines: list[dict]
+    volumes: list[dict]
+    seats: dict[str, str]
+
+
 class Books:
     """What EC2 told of a class in one look, and what the class's folder knows. In a check nothing is written."""
 
-    def __init__(self, class_dir: str, look: tuple[list[dict], list[dict]], now: str, check: bool, warn: Callable[[str], None]) -> None:
+    def __init__(self, class_dir: str, look: Look, now: str, check: bool, warn: Callable[[str], None]) -> None:
         self.folder, self.now, self.check, self.warn = Folder(class_dir), now, check, warn
-        self.found, self.sizes = look[0], {volume["VolumeId"]: volume["Size"] for volume in look[1]}
+        self.found, self.seats = look.machines, look.seats
+        self.sizes = {volume["VolumeId"]: volume["Size"] for volume in look.volumes}
 
     def known(self) -> list[ledger.Run]:
         """Return the runs that the folder knows; a ledger that cannot be read moves aside."""
@@ -80,7 +103,8 @@ class Books:
     def merge(self) -> bool:
         """Bring the ledger to what EC2 told, and say whether that changed it."""
         old, settled = self.known(), self.folder.settled()
-        self.runs = ledger.merged(old, [one for one in self.found if one["InstanceId"] not in settled], self.sizes, self.now)
+        found = [one for one in self.found if one["InstanceId"] not in settled]
+        self.runs = ledger.merged(old, found, self.sizes, self.now, self.seats)
         if self.runs != old and not self.check:
             try:
                 self.folder.keep(self.runs)

@@ -15,6 +15,7 @@ from pathlib import Path
 PACKAGE = re.compile(
     r"(?P<channel>.+/)(?P<subdir>[^/]+)/(?P<file>(?P<name>[^/]+)-(?P<version>[^-/]+)-(?P<build>[^-/]+?)\.(?:conda|tar\.bz2))"
 )
+RETRY = "Run again when it can be"
 # What a package says of itself and a lock does not; conda reads it in conda-meta.
 OWN_WORDS = ("arch", "platform", "build_number", "constrains", "depends", "license", "license_family", "noarch", "timestamp")
 OWN_WORDS += ("features", "track_features", "python_site_packages_path")
@@ -131,7 +132,7 @@ def explanation(error: str, urls: dict[str, str]) -> str:
     first, *causes = error.strip().split("\nCaused by: ")
     package = re.fullmatch(r"failed to fetch (\S+)", first)
     if package and package[1] in urls:
-        return f"{urls[package[1]]} could not be fetched whole: {causes[-1]}. Run again when it can be; what is there already is used."
+        return f"{urls[package[1]]} could not be fetched whole: {causes[-1]}. {RETRY}; what is there already is used."
     return f"{first}: {causes[-1]}" if causes else first
 
 
@@ -164,7 +165,7 @@ def main() -> None:
     try:
         said = asyncio.run(answer(json.load(sys.stdin)))
     except Exception as error:  # whatever the engine says is the answer
-        said = {"error": explanation(str(error), {})}
+        said = {"error": explanation(str(error), {}), "again": "failed to fetch" in str(error) or RETRY in str(error)}
     print(json.dumps(said), flush=True)
     os._exit(0)
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ansible_collections.classroom.gpu.plugins.module_utils.wheels import distributions, name, whole
+from ansible_collections.classroom.gpu.plugins.module_utils.wheels import distributions, listed, name, whole
 
 # Written last of all, so that a run that was killed shows. conda reads only the .json files of this folder.
 STATE = "conda-meta/classroom"
@@ -222,7 +222,7 @@ def state_of(found: Found, want: Wanted, now: float) -> dict:
 def conda_records(prefix: Path) -> dict[str, dict]:
     """conda's own records by package name; one that cannot be read counts as absent, so that its package is installed again."""
     records = {}
-    for path in sorted((prefix / "conda-meta").glob("*.json")):
+    for path in listed(prefix / "conda-meta", "*.json"):
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             package = record.get("extracted_package_dir") or ""
@@ -266,7 +266,10 @@ def intact(prefix: Path | str, entry: dict, since: float) -> bool:
         return False
     if not digest or max(status.st_mtime, status.st_ctime) < since:
         return True
-    return os.path.isfile(path) and hashlib.sha256(Path(path).read_bytes()).hexdigest() == digest
+    try:
+        return os.path.isfile(path) and hashlib.sha256(Path(path).read_bytes()).hexdigest() == digest
+    except PermissionError:  # what cannot be read is of no use to a student either
+        return False
 
 
 def restored(prefix: Path, found: Found) -> Found:

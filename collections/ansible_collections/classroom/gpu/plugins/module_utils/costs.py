@@ -83,7 +83,8 @@ def status(found: list[dict], sizes: dict[str, int], runs: list[ledger.Run], zon
         end = tags.get("classroom:ends", "")
         own = [run for run in runs if run.instance_id == machine["InstanceId"]]
         zoned = machine["Placement"]["AvailabilityZone"]
-        told = (tags.get("classroom:seat", "-"), machine["State"]["Name"], machine["InstanceType"], zoned)
+        seat = own[-1].seat if own else tags.get("classroom:seat", "")
+        told = (seat or "-", machine["State"]["Name"], machine["InstanceType"], zoned)
         end = class_hours.words(end, zone) if class_hours.is_stamp(end) else "-"
         hour = dollars(an_hour(machine, ledger.gib(machine, sizes)), 3)
         rows.append((*told, machine.get("PublicIpAddress", "-"), end, hour, dollars(cost(own, now).total)))

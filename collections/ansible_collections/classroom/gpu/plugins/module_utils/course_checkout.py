@@ -50,7 +50,13 @@ def choose(listing: str, version: str) -> tuple[str, str]:
     for name in (f"refs/tags/{version}^{{}}", f"refs/tags/{version}"):
         if name in refs:
             return refs[name], ""
-    raise GitError(f"has no branch or tag {version}: correct the course's version")
+    raise GitError(f"it has no branch or tag {version}")
+
+
+def complaint(text: str) -> str:
+    """What git complained of, without its advice: the lines of its errors, as one; all of it where there are none."""
+    errors = [line.partition(": ")[2].rstrip(".") for line in text.splitlines() if line.startswith(("fatal: ", "error: "))]
+    return "; ".join(errors) or " ".join(text.split()) or "git gave no reason"
 
 
 class Course:
@@ -70,7 +76,7 @@ class Course:
         except subprocess.TimeoutExpired as error:
             raise GitError(f"git {arguments[0]} was not done after {self.patience} s") from error
         if done.returncode:
-            raise GitError(done.stderr.strip())
+            raise GitError(complaint(done.stderr))
         return done.stdout.rstrip("\n")
 
     def asks(self, *arguments: str) -> str:
@@ -87,7 +93,8 @@ class Course:
         try:
             return choose(self.git("ls-remote", "--symref", self.repository, folder=Path("/")), self.version)
         except GitError as error:
-            raise GitError(f"The course {self.repository}: {error}") from error
+            mend = "Correct classroom_course_repository or classroom_course_version, or run this again when it answers"
+            raise GitError(f"The course {self.repository} cannot be had: {error}. {mend}") from error
 
     def head(self) -> str:
         """The commit that is checked out; empty where there is no repository of its own in the folder."""

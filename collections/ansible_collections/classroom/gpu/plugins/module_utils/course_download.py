@@ -25,6 +25,8 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
+from ansible_collections.classroom.gpu.plugins.module_utils import causes
+
 PARTIAL = ".course-data"  # what is not complete, and what is known of what is
 BLOCK = 1 << 20
 MEND = "correct the course's data"
@@ -33,8 +35,20 @@ GUESS = 3  # times its size is what an archive takes unpacked, where the list do
 ARCHIVE_ERRORS = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, KeyError, RuntimeError, ValueError, OSError)
 
 
+# Errors of the system that are about this machine's disk, and no server's.
+OURS = (*causes.DISK, errno.EPERM, errno.EACCES)
+
+
 class DataError(Exception):
-    """The data cannot be had; the text says which, why, and what to do."""
+    """The data cannot be had; the text says which, why, and what to do; `again`, whether the same command may help."""
+
+    again = False
+
+
+class Unanswered(DataError):
+    """A server did not answer, or stopped in the middle: the next run continues."""
+
+    again = True
 
 
 class Interrupted(Exception):
@@ -198,7 +212,7 @@ class Store:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 lock.seek(0)
-                raise DataError(f"Process {lock.read()} still downloads into {self.root}: run again when it has ended") from error
+                raise Unanswered(f"Process {lock.read()} still downloads into {self.root}: run again when it has ended") from error
             lock.truncate(0)
             lock.write(str(os.getpid()))
             lock.flush()
@@ -265,13 +279,13 @@ def download(item: Item, half: Path, patience: int) -> None:
                 raise wrong_size(item, have) from error
             refused = True
         except (OSError, http.client.HTTPException, Interrupted) as error:
-            if getattr(error, "errno", None) == errno.ENOSPC:
-                raise DataError(f"{item.url}: the disk of {half.parent} is full. Make room; the next run continues") from error
+            if getattr(error, "errno", None) in OURS:
+                raise DataError(f"{causes.cause(error, half.parent)} The next run continues with {item.url}.") from error
             now = max(size_of(half), 0)
             if now <= have:
                 reason = getattr(error, "reason", None) or error
                 here = f"{now} of {item.size} bytes are here; the next run continues"
-                raise DataError(f"{item.url} cannot be had: {reason} ({here})") from error
+                raise Unanswered(f"{item.url} cannot be had: {reason} ({here})") from error
     if size_of(half) > item.size:
         half.unlink()
         raise wrong_size(item, "more")
@@ -347,7 +361,8 @@ def unpack(item: Item, archive: Path, tree: Path) -> None:
                 shutil.copyfileobj(source, file, BLOCK)
     except (DataError, *ARCHIVE_ERRORS) as error:
         shutil.rmtree(tree, ignore_errors=True)
-        raise DataError(f"{item.url} cannot be unpacked into {item.dest}: {error}") from error
+        why = causes.cause(error, tree) if isinstance(error, OSError) and error.errno else error
+        raise DataError(f"{item.url} cannot be unpacked into {item.dest}: {why}") from error
     os.sync()  # before the mark, which says that all of it is there
     (tree / item.mark.name).write_text(f"{item.url}\n", encoding="utf-8")
 

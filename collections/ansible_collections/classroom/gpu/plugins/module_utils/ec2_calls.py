@@ -71,8 +71,18 @@ def client(module):
     return module.client("ec2", aws_config=once)
 
 
+def listed(ec2, operation: str, filters: list[dict]) -> list[dict]:
+    """Return everything that an operation lists, machines by themselves."""
+    return items(persist(ec2.get_paginator(operation).paginate(Filters=filters).build_full_result))
+
+
+def items(answer: dict) -> list[dict]:
+    """Return what the answer of an operation lists, machines without their reservations."""
+    reservations = answer.get("Reservations", [])
+    found = [one for key in ("Volumes", "NetworkInterfaces") for one in answer.get(key, [])]
+    return [machine for reservation in reservations for machine in reservation["Instances"]] + found
+
+
 def machines_of(ec2, classroom: str) -> list[dict]:
     """Return every machine of a class that EC2 knows, ended ones as well."""
-    only = [{"Name": "tag:classroom:name", "Values": [classroom]}]
-    pages = ec2.get_paginator("describe_instances").paginate(Filters=only)
-    return [machine for reservation in persist(pages.build_full_result)["Reservations"] for machine in reservation["Instances"]]
+    return listed(ec2, "describe_instances", [{"Name": "tag:classroom:name", "Values": [classroom]}])

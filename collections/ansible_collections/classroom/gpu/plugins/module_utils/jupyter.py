@@ -7,10 +7,12 @@ https://jupyter-server.readthedocs.io/en/stable/developers/rest-api.html.
 from __future__ import annotations
 
 import json
+import signal
 import ssl
 import time
 import uuid
-from contextlib import nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 
 try:
@@ -19,11 +21,37 @@ try:
 except ImportError:  # The module that uses this says so in Ansible's words.
     requests = websocket = None
 
-REPLY = 20  # seconds that the server may take for an answer
+REPLY, FIRST = 20, 7  # seconds that the server may take for an answer, and for the first, which costs it nothing
+ALIVE = 55  # seconds that a new kernel may take; at 60 s the server itself gives up, and says nothing
+WHO = "'sudo ss -ltnp' on the seat says who"
 
 
 class JupyterError(Exception):
     """One sentence that says what is wrong with this server."""
+
+
+class Unreachable(JupyterError):
+    """No connection comes about: whether that is the seat's or the way's, only the seat can tell."""
+
+
+class NoKernel(JupyterError):
+    """The server answers, and a new kernel does not."""
+
+
+@contextmanager
+def within(seconds: float, sentence: str) -> Iterator[None]:
+    """Raise JupyterError with a sentence where the block takes longer, whatever it waits for: also for what comes in drips."""
+
+    def over(*_: object) -> None:
+        raise JupyterError(sentence)
+
+    before = signal.signal(signal.SIGALRM, over)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @dataclass
@@ -46,17 +74,42 @@ class Output:
             self.idle = content["execution_state"] == "idle"
 
 
+def untrusted(text: str) -> str:
+    """Say in words why a certificate is not trusted, from what OpenSSL says of it."""
+    reason = text.split("certificate verify failed:", 1)[-1].split("(_ssl", 1)[0].strip()
+    if "not yet valid" in reason or "expired" in reason:
+        now = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+        return f"{reason} at this computer's time, {now}: if that is right, run site.yml, which signs a new one"
+    return (
+        f"its certificate is not one of this class for this address ({reason}): run site.yml, which signs a new one; "
+        f"if it stays so, another program answers there ({WHO})"
+    )
+
+
 def broken_connection(error: Exception) -> str:
     """Say in words why no answer came; `error` is one of requests'."""
     text = str(error)
     if "certificate verify failed" in text:
-        reason = text.split("certificate verify failed:", 1)[-1].split("(_ssl", 1)[0].strip()
-        return f"its certificate is not one of this class for this address ({reason}): run site.yml, which signs a new one"
-    if isinstance(error, requests.exceptions.SSLError):
-        return "it does not speak HTTPS: run site.yml, which repairs Jupyter"
+        return untrusted(text)
+    if isinstance(error, requests.exceptions.ConnectTimeout):
+        return "no connection comes about, as where a firewall drops it"
     if isinstance(error, requests.exceptions.Timeout):
-        return "it does not answer: your present network may not be among classroom_allowed_cidrs"
-    return "nothing listens there: run site.yml, which starts Jupyter"
+        return "it takes the connection and does not answer: run site.yml, which restarts Jupyter where nobody is at work"
+    if isinstance(error, requests.exceptions.SSLError):
+        return f"what answers there does not speak HTTPS: run site.yml, which repairs Jupyter; if it stays so, {WHO}"
+    if "refused" in text:
+        return "nothing listens there: run site.yml, which starts Jupyter"
+    if "No route to host" in text or "unreachable" in text:
+        return "no connection comes about, as where a firewall refuses it"
+    return f"what answers there is not Jupyter, or breaks off: run site.yml, which repairs Jupyter; if it stays so, {WHO}"
+
+
+def unreachable(error: Exception) -> bool:
+    """Tell whether the connection itself did not come about; `error` is one of requests'."""
+    text = str(error)
+    return isinstance(error, requests.exceptions.ConnectTimeout) or any(
+        reason in text for reason in ("refused", "No route to host", "unreachable")
+    )
 
 
 def execute_request(code: str) -> dict:
@@ -69,10 +122,15 @@ def execute_request(code: str) -> dict:
 
 @dataclass
 class Jupyter:
-    """A Jupyter server at `url` (https, with a slash at its end), trusted through the CA file `ca` alone."""
+    """A Jupyter server at `url` (https, with a slash at its end), trusted through the CA file `ca` alone.
+
+    reply: seconds that it may take for an answer. alive: seconds that a new kernel may take until it runs code.
+    """
 
     url: str
     ca: str
+    reply: float = REPLY
+    alive: float = ALIVE
     session: object = field(init=False)
 
     def __post_init__(self) -> None:
@@ -83,22 +141,45 @@ class Jupyter:
 
     def ask(self, method: str, path: str, **options: object) -> requests.Response:
         """Send one request; raise JupyterError where no answer comes."""
-        headers = {"X-XSRFToken": self.session.cookies.get("_xsrf", "")}
+        options = {"timeout": self.reply, "headers": {"X-XSRFToken": self.session.cookies.get("_xsrf", "")}} | options
         try:
-            return self.session.request(method, self.url + path, headers=headers, timeout=REPLY, allow_redirects=False, **options)
+            return self.session.request(method, self.url + path, allow_redirects=False, **options)
         except requests.exceptions.RequestException as error:
-            raise JupyterError(f"{self.url}: {broken_connection(error)}.") from error
+            kind = Unreachable if unreachable(error) else JupyterError
+            raise kind(f"{self.url}: {broken_connection(error)}.") from error
 
     def api(self, method: str, path: str, **options: object) -> object:
         """Send one request to the API and return its decoded answer, None for an empty one."""
         answer = self.ask(method, f"api/{path}", **options)
         if not answer.ok:
             raise JupyterError(f"{self.url}api/{path} answers {answer.status_code} {answer.reason}: {answer.text[:200]}")
-        return answer.json() if answer.content else None
+        try:
+            return answer.json() if answer.content else None
+        except ValueError as error:
+            raise self.strange(f"api/{path} is '{answer.text[:60]}'") from error
+
+    def strange(self, what: str) -> JupyterError:
+        """Return the error of an answer that no Jupyter gives."""
+        return JupyterError(f"{self.url} answers, but not as Jupyter does ({what}): {WHO} has its port; site.yml repairs Jupyter.")
 
     def closed(self) -> int:
-        """Return the status with which the list of kernels is refused to someone without a password."""
-        return self.ask("GET", "api/kernels").status_code
+        """Return the status with which the list of kernels is refused to someone without a password: 403, or 200 where it is shown.
+
+        Raises JupyterError where it is neither refused nor shown as Jupyter does it.
+        """
+        answer = self.ask("GET", "api/kernels", timeout=FIRST)
+        try:
+            told = answer.json()
+        except ValueError:
+            told = None
+        if (answer.status_code, type(told)) not in ((403, dict), (200, list)):
+            raise self.strange(f"status {answer.status_code} for api/kernels")
+        return answer.status_code
+
+    def kernels(self) -> list[str]:
+        """Return the names of the kernels that are offered, the one that a new notebook begins with first."""
+        told = self.api("GET", "kernelspecs")
+        return sorted(told["kernelspecs"], key=lambda name: (name != told["default"], name))
 
     def login(self, password: str) -> None:
         """Log in through the form, as a browser does."""
@@ -115,13 +196,17 @@ class Jupyter:
         """Start a kernel of its own under the session name `name`, and end what an interrupted run left under that name."""
         for old in self.sessions(name):
             self.api("DELETE", f"sessions/{old['id']}")
-        session = self.api("POST", "sessions", json={"name": name, "path": name, "type": "console", "kernel": {"name": kernel}})
-        return Kernel(self, session["id"], session["kernel"]["id"])
+        wanted = {"name": name, "path": name, "type": "console", "kernel": {"name": kernel}}
+        answer = self.ask("POST", "api/sessions", json=wanted, timeout=self.alive)
+        if not answer.ok:
+            raise NoKernel(f"a new kernel '{kernel}' cannot be started (status {answer.status_code})")
+        session = answer.json()
+        return Kernel(self, session["id"], session["kernel"]["id"], kernel)
 
     def resume(self, name: str) -> Kernel | None:
         """Return the kernel that lives under the session name `name`, or None."""
         found = self.sessions(name)
-        return Kernel(self, found[0]["id"], found[0]["kernel"]["id"]) if found else None
+        return Kernel(self, found[0]["id"], found[0]["kernel"]["id"], found[0]["kernel"]["name"]) if found else None
 
 
 @dataclass
@@ -131,6 +216,7 @@ class Kernel:
     server: Jupyter
     session: str
     kernel: str
+    name: str = ""
     keep: bool = False
     socket: object = None
 
@@ -149,9 +235,11 @@ class Kernel:
         url = f"wss{self.server.url.removeprefix('https')}api/kernels/{self.kernel}/channels"
         trust = {"context": ssl.create_default_context(cafile=self.server.ca)}
         try:
-            return websocket.create_connection(url, cookie=cookies, sslopt=trust, timeout=REPLY, http_no_proxy=["*"])
+            return websocket.create_connection(url, cookie=cookies, sslopt=trust, timeout=self.server.alive, http_no_proxy=["*"])
         except (OSError, websocket.WebSocketException) as error:
-            raise JupyterError(f"{url}: the kernel's channel does not open ({error}).") from error
+            late = isinstance(error, websocket.WebSocketTimeoutException | TimeoutError)
+            why = f"does not come alive in {self.server.alive:.0f} s" if late else f"does not come alive ({error})"
+            raise NoKernel(f"a new kernel '{self.name}' {why}") from error
 
     def __exit__(self, failure: type | None = None, *_: object) -> None:
         """End the kernel, whatever happened. Where something did, that is what counts: a kernel that died may not end well."""

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors, machines
 
-REASONS = ("capacity", "verification", "quota", "other")  # of several, the first is told: it is the one that waiting may mend
+REASONS = ("capacity", "verification", "quota", "held", "other")  # of several, the first is told: it is the one that waiting may mend
 WAITING_MENDS = ("capacity", "verification")
 # What a refusal is about, and so what it closes for the rest of a wave; all others are told in EC2's words and close their pool.
 # Codes: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
@@ -37,6 +37,7 @@ MENDS = {
     "verification": "It takes minutes, four hours at most: run the same command again then.",
     "quota": "Ask AWS for a larger quota (docs/aws.md), or stop machines of that kind that nobody needs, and run the same command again.",
     "other": "Run the same command again when that is mended.",
+    "held": "Then run the same command again.",
 }
 
 
@@ -73,6 +74,7 @@ OPTIONS = {
     "wait_minutes": {"type": "float", "default": 0},
     "timeout": {"type": "int", "default": 300},
     "known": {"type": "list", "elements": "dict", "default": []},
+    "held": {"type": "list", "elements": "dict", "default": []},
 }
 
 
@@ -153,6 +155,7 @@ def told(refusals: Iterable[tuple[Pool, Refusal]]) -> dict[str, str]:
         "capacity": lambda kind, zones: f"AWS has no {kind} free in {', '.join(zones)}.",
         "quota": lambda kind, _: f"The account's vCPU quota allows no more {kind}.",
         "verification": lambda *_: "AWS is still validating the account for this region.",
+        "held": lambda text, _: text,
         "other": lambda text, _: text,
     }
     reason = next((one for one in REASONS if one in {reason for reason, _ in met}), "other")
@@ -181,13 +184,19 @@ def described(seats: dict[str, dict]) -> list[dict]:
     ]
 
 
+def held_back(held: Iterable[dict], seats: list[str]) -> dict[str, dict[str, str]]:
+    """Return reason and message of the seats for which nothing may be done."""
+    return {one["seat"]: {"reason": "held", "message": one["message"]} for one in held if one["seat"] in seats}
+
+
 def settled(params: dict) -> dict | None:
-    """Return what there is to say where each seat is known to have one machine, which runs or rests; None where EC2 has to be asked."""
-    known = machines.by_seat(params["known"], params["classroom"])
-    found = {seat: known.get(seat, []) for seat in params["seats"]}
+    """Return what there is to say where each seat is held or has one machine, which runs or rests; None: EC2 has to be asked."""
+    known, held = machines.by_seat(params["known"], params["classroom"]), held_back(params["held"], params["seats"])
+    found = {seat: known.get(seat, []) for seat in params["seats"] if seat not in held}
     if any(len(own) != 1 or own[0]["State"]["Name"] == "pending" for own in found.values()):
         return None
-    done = {"launched": [], "found": described({seat: own[0] for seat, own in found.items()}), "ended": [], "missing": []}
+    missing = [{"seat": seat} | why for seat, why in sorted(held.items())]
+    done = {"launched": [], "found": described({seat: own[0] for seat, own in found.items()}), "missing": missing}
     return done | {"msg": message(done, check=False), "changed": False}
 
 

@@ -7,7 +7,7 @@ EC2 tells of a machine its last start (LaunchTime) and, where somebody stopped o
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -57,11 +57,11 @@ def gib(machine: dict, sizes: dict[str, int]) -> int:
     return sum(sizes.get(disk["Ebs"]["VolumeId"], 0) for disk in machine.get("BlockDeviceMappings", []) if "Ebs" in disk)
 
 
-def begun(machine: dict) -> Run:
+def begun(machine: dict, seat: str) -> Run:
     """Return the run that EC2 tells of."""
     born, started = stamp(machines.born(machine)), stamp(machine["LaunchTime"])
     return Run(
-        seat=machines.tags(machine).get("classroom:seat", ""),
+        seat=seat,
         instance_id=machine["InstanceId"],
         instance_type=machine["InstanceType"],
         zone=machine["Placement"]["AvailabilityZone"],
@@ -104,12 +104,15 @@ def updated(run: Run, machine: dict, size: int, now: str) -> Run:
     return run._replace(stopped=stopped, ended=ended, estimated=unsure or not when)
 
 
-def merged(runs: Iterable[Run], found: list[dict], sizes: dict[str, int], now: str) -> list[Run]:
-    """Return the runs known so far, brought to what EC2 tells of all machines of the class; `sizes` are the volumes' in GiB."""
+def merged(runs: Iterable[Run], found: list[dict], sizes: dict[str, int], now: str, seats: Mapping[str, str] | None = None) -> list[Run]:
+    """Return the runs known so far, brought to what EC2 tells of all machines of the class.
+
+    sizes: the volumes' in GiB; seats: the machines' by all that is known of them, for one whose tag was changed.
+    """
     known = {(run.instance_id, run.started): run for run in runs}
     seen = {machine["InstanceId"]: machine for machine in found}
     for machine in found:
-        new = begun(machine)
+        new = begun(machine, (seats or {}).get(machine["InstanceId"]) or machines.tags(machine).get("classroom:seat", ""))
         earlier = [key for key in known if key[0] == new.instance_id and key[1] < new.started]
         known |= {key: closed(known[key], new.started) for key in earlier}
         run = known.get((new.instance_id, new.started)) or (new._replace(since=new.started) if earlier else new)

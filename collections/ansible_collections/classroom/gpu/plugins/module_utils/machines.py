@@ -1,13 +1,10 @@
-"""The machines of a class as EC2 describes them: which seat each one is, and which of two for one seat may go. Pure functions but one."""
+"""The machines of a class as EC2 describes them, and which seat each one is by its tags. Pure functions."""
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
-from pathlib import Path
 
 ALIVE = ("pending", "running", "stopping", "stopped")
-UNREADABLE = "?"
 
 
 def tags(machine: dict) -> dict[str, str]:
@@ -36,25 +33,3 @@ def by_seat(machines: list[dict], classroom: str) -> dict[str, list[dict]]:
         if machine["State"]["Name"] in ALIVE and named.get("classroom:name") == classroom and named.get("classroom:seat"):
             seats.setdefault(named["classroom:seat"], []).append(machine)
     return seats
-
-
-def proven(class_dir: str, seat: str) -> str:
-    """Return the id of the machine that a seat's proof is about, empty if there is no proof."""
-    try:
-        return json.loads((Path(class_dir) / "seats" / seat / "proof.json").read_text(encoding="utf-8"))["instance_id"]
-    except FileNotFoundError:
-        return ""
-    except (OSError, ValueError, KeyError, TypeError):
-        return UNREADABLE
-
-
-def strays(machines: list[dict], proof: str) -> list[str] | None:
-    """Return which of one seat's machines, oldest first, may be ended: the younger ones, never proven. None: a person has to choose."""
-    younger = [machine["InstanceId"] for machine in machines[1:]]
-    return None if younger and proof in (UNREADABLE, *younger) else younger
-
-
-def choose(seat: str, machines: list[dict]) -> str:
-    """Say that a person has to choose."""
-    ids = " and ".join(machine["InstanceId"] for machine in machines)
-    return f"Seat {seat} has two machines, {ids}: end the wrong one (`aws ec2 terminate-instances --instance-ids ...`)."

@@ -7,6 +7,8 @@ import ipaddress
 # The kinds of sources that a rule of a security group may have, each with what names one.
 SOURCES = {"IpRanges": "CidrIp", "Ipv6Ranges": "CidrIpv6", "PrefixListIds": "PrefixListId", "UserIdGroupPairs": "GroupId"}
 
+EVERYONE = ("0.0.0.0/0", "::/0")
+
 
 def network_problems(cidrs: list[str], allow_everyone: bool) -> list[str]:
     """Say what is wrong with the networks a class is opened to: none at all, no IPv4 network, or the whole internet unasked."""
@@ -54,6 +56,37 @@ def is_open_to(group: dict, ports: list[int], cidrs: list[str]) -> bool:
         for source in one.get(kind) or []
     }
     return rules == {("tcp", port, port, "IpRanges", cidr, None) for port in ports for cidr in cidrs}
+
+
+def open_to_everyone(group: dict) -> dict[tuple, str]:
+    """Return the rules of a security group, as EC2 describes it, that let the whole internet in, each with its words."""
+    rules = [
+        (rule["IpProtocol"], rule.get("FromPort"), rule.get("ToPort"), source[name])
+        for rule in group.get("IpPermissions", [])
+        for kind, name in (("IpRanges", "CidrIp"), ("Ipv6Ranges", "CidrIpv6"))
+        for source in rule.get(kind) or []
+        if source[name] in EVERYONE
+    ]
+    return {rule: f"{_ports(*rule[:3])} to {rule[3]}" for rule in rules}
+
+
+def _ports(protocol: str, first: int | None, last: int | None) -> str:
+    if first is None or protocol == "-1":
+        return "every port"
+    return f"{protocol} port {first}" if first == last else f"{protocol} ports {first} to {last}"
+
+
+def closed(groups: list[dict], asked: dict) -> list[str]:
+    """Say which rules let everybody in until a security group was asked for others, as the arguments `asked` of its module say."""
+    rules = asked.get("rules") or []  # one that is to be gone has none
+    kept = {("tcp", int(port), int(port), cidr) for rule in rules for port in rule["ports"] for cidr in rule["cidr_ip"]}
+    own = [group for group in groups if rules and group["GroupName"] == asked["name"] and asked.get("purge_rules", True)]
+    return [
+        f"The class was open to the whole internet, {words} in {group['GroupId']}: closed."
+        for group in own
+        for rule, words in open_to_everyone(group).items()
+        if rule not in kept
+    ]
 
 
 def as_wanted(group: dict, wanted: dict) -> bool:

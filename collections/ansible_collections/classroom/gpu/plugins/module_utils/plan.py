@@ -12,25 +12,40 @@ def hours(begin: str, end: str) -> float:
     return (class_hours.of_stamp(end) - class_hours.of_stamp(begin)) / timedelta(hours=1)
 
 
-def cost(kinds: list[str], disk_gib: int, sessions: list[list[str]]) -> dict:
-    """Return what seats of these types cost, in dollars: an hour and a day of running, an hour of standing still, the class's sessions.
+def cost(seats: list[list[str]], disk_gib: int, sessions: list[list[str]]) -> dict:
+    """Return what seats cost, in dollars: an hour and a day of running, an hour of standing still, the class's sessions.
+
+    Each seat is the types that it may come as, so that there is a least sum, and under `most` the largest.
+    """
+    disks = len(seats) * prices.disk(disk_gib)
+    known = [[prices.machine(kind) or 0.0 for kind in kinds if prices.machine(kind) is not None] or [0.0] for kinds in seats]
+    least, most = (running(sum(map(pick, known)) + len(seats) * prices.ADDRESS_HOUR, disks, sessions) for pick in (min, max))
+    unknown = sorted({kind for kinds in seats for kind in kinds if prices.machine(kind) is None})
+    return least | {"stopped": disks, "unknown": unknown, "most": most}
+
+
+def running(machines: float, disks: float, sessions: list[list[str]]) -> dict:
+    """Return what machines and disks of so many dollars an hour cost in an hour, a day and the class's sessions.
 
     For the sessions machines run within them alone, while the disks are there from the first one's begin to the last one's end.
     """
-    disks = len(kinds) * prices.disk(disk_gib)
-    running = sum((prices.machine(kind) or 0.0) + prices.ADDRESS_HOUR for kind in kinds)
     of_class = {}
     if sessions:
-        span = hours(min(begin for begin, _ in sessions), max(end for _, end in sessions))
-        of_class = {"sessions": running * sum(hours(*session) for session in sessions) + disks * span}
-    unknown = sorted({kind for kind in kinds if prices.machine(kind) is None})
-    return {"hour": running + disks, "day": 24 * (running + disks), "stopped": disks, "unknown": unknown} | of_class
+        whole = hours(min(begin for begin, _ in sessions), max(end for _, end in sessions))
+        of_class = {"sessions": machines * sum(hours(*session) for session in sessions) + disks * whole}
+    return {"hour": machines + disks, "day": 24 * (machines + disks)} | of_class
+
+
+def span(told: dict, what: str, one: str = "") -> str:
+    """Return a sum, from the least to the most where seats may come as one type or another; `one` comes before a single one."""
+    least, most = (f"${sums[what]:.2f}" for sums in (told, told["most"]))
+    return f"{one}{least}" if least == most else f"from {least} to {most}"
 
 
 def price(found: dict, params: dict) -> list[str]:
     """Say what the wanted seats cost."""
     told, count = found["cost"], len(found["wanted"])
-    lines = [f"Cost of {count} seats: about ${told['hour']:.2f} an hour while they run, ${told['stopped']:.3f} while they are stopped"]
+    lines = [f"Cost of {count} seats: {span(told, 'hour', 'about ')} an hour while they run, ${told['stopped']:.3f} while they are stopped"]
     lines += details(found, params) if params["page"] else []
     lines += [f"  without the price of {kind}, which is not known here: aws.amazon.com/ec2/pricing/on-demand" for kind in told["unknown"]]
     return [*lines, f"  {prices.caveat(found['region'] or prices.REGIONS[0])}"]
@@ -40,9 +55,9 @@ def details(found: dict, params: dict) -> list[str]:
     """Say what the costs are made of, and what they are for a day and for the class's hours."""
     told, month = found["cost"], found["disk_gib"] * prices.DISK_GIB_MONTH
     kinds = [f"{kind} ${dollars:.3f}" for kind in params["instance_types"] if (dollars := prices.machine(kind)) is not None]
-    lines = [f"  ${told['day']:.2f} for a day of 24 hours"]
+    lines = [f"  {span(told, 'day')} for a day of 24 hours"]
     if "sessions" in told:
-        lines.append(f"  ${told['sessions']:.2f} for classroom_sessions, stopped in between")
+        lines.append(f"  {span(told, 'sessions')} for classroom_sessions, stopped in between")
     parts = [*kinds, f"public address ${prices.ADDRESS_HOUR:.3f} an hour; disk of {found['disk_gib']} GiB ${month:.2f} a month"]
     return [*lines, f"  of that each seat: {', '.join(parts)}"]
 
@@ -57,7 +72,10 @@ def where(found: dict, params: dict) -> str:
     """Say where a run acts."""
     if not found["account"]:
         return f"Class {params['classroom']}, an estimate: the class's account was not looked at"
-    return f"Class {params['classroom']} on {found['cloud']}, account {found['account']}, region {found['region']}"
+    also = "".join(
+        f"; it lives in {region} too ({', '.join(ids)}): export AWS_REGION={region}" for region, ids in found["elsewhere"].items()
+    )
+    return f"Class {params['classroom']} on {found['cloud']}, account {found['account']}, region {found['region']}{also}"
 
 
 def seats(found: dict, params: dict, zone: str) -> list[str]:
@@ -65,13 +83,25 @@ def seats(found: dict, params: dict, zone: str) -> list[str]:
     states = {seat["seat"]: f"{seat['state']}, {seat['instance_type']}{ending(seat, found, zone)}" for seat in found["existing"]}
     end = f", ends {class_hours.words(found['ends'], zone)}" if found["ends"] else ""
     absent = f"to be launched, {' or '.join(params['instance_types'])}{end}" if params["launch"] else "does not exist"
-    lines = [f"{seat}: {states.get(seat, absent)}" for seat in found["wanted"]]
-    return lines + [f"{one['seat']}: has a second machine, {one['instance_id']}, never proven, to be ended" for one in found["strays"]]
+    held = {one["seat"] for one in found["held"] if seat_is_left(one, params)}
+    return [f"{seat}: {states.get(seat, absent)}" for seat in found["wanted"] if seat not in held] + holding(found)
+
+
+def seat_is_left(one: dict, params: dict) -> bool:
+    """Tell whether a run does nothing for a seat that is held. One that launches nothing may act on all machines of a seat."""
+    return params["launch"] or not one["sure"]
+
+
+def holding(found: dict) -> list[str]:
+    """Say what a person has to settle, and how."""
+    told = [(one["seat"], one["message"].splitlines()) for one in found["held"]]
+    return [line for seat, lines in told for line in (f"{seat}: {lines[0]}", *lines[1:])]
 
 
 def leaving(found: dict) -> list[str]:
     """Say which seats the roster no longer has, and how they end: a run that makes a class ends none."""
-    gone = sorted({seat["seat"] for seat in found["seats"]} - set(found["roster"])) if found["roster"] else []
+    known = {"", *found["roster"], *(one["seat"] for one in found["held"])}
+    gone = sorted({seat["seat"] for seat in found["seats"]} - known) if found["roster"] else []
     end = f"`ansible-playbook playbooks/teardown.yml -e seats={','.join(gone)}` ends what costs, with all work on it"
     return [f"{', '.join(gone)}: no longer in the roster; {end}"] if gone else []
 
@@ -126,7 +156,7 @@ def page(found: dict, params: dict, zone: str) -> list[str]:
     zones = sorted({pool["zone"] for pool in found["pools"]})
     lines = [f"Who: {found['identity']}"] if found["identity"] else []
     lines += [counted(found)] if found["wanted"] else []
-    lines += leaving(found)
+    lines += [*holding(found), *leaving(found)]
     lines += [f"End: {class_hours.words(found['ends'], zone)}"] if found["ends"] else []
     lines += [f"Verdict: {found['gpu']}"] if found["gpu"] else []
     lines += [kind_line(kind, found) for kind in params["instance_types"]]

@@ -24,6 +24,11 @@ class Holder:
         return f"process {self.pid} of {self.user} ({self.command})"
 
 
+def belongs(holder: Holder, group: str) -> bool:
+    """Tell whether a process is one of a service, by that one's control group; a service without one does not run."""
+    return bool(group) and any(path == group or path.startswith(f"{group}/") for path in holder.groups)
+
+
 def listening(table: str, port: int) -> set[str]:
     """Return the inodes of the sockets that listen on a port; `table` is what /proc/net/tcp or tcp6 holds."""
     rows = (line.split() for line in table.splitlines()[1:])

@@ -34,6 +34,7 @@ OPTIONS = {
     "wait_minutes": {"type": "float", "default": 0},
     "timeout": {"type": "int", "default": 300},
     "known": {"type": "list", "elements": "dict", "default": []},
+    "held": {"type": "list", "elements": "dict", "default": []},
 }
 # What a refusal of one machine is about beyond a launch's: not the pool, but that machine.
 OF_ONE = ("IncorrectInstanceState", "InvalidInstanceID.NotFound", "IncorrectState", "OperationNotPermitted")
@@ -45,6 +46,7 @@ MENDS = {
     "quota": "Ask AWS for a larger quota (docs/aws.md), or stop machines of that kind that nobody needs, and run the same command again.",
     "verification": launch.MENDS["verification"],
     "other": "Run the same command again.",
+    "held": launch.MENDS["held"],
 }
 
 
@@ -130,10 +132,22 @@ def summary(missing: list[dict], past: str) -> str:
 def chosen(listed: list[dict], params: dict) -> list[dict]:
     """Return the machines of a list that are the wanted seats'.
 
-    Of two for one seat the elder is started; both cost until both are stopped.
+    Of two for one seat neither is started: a person has to say which one it is. Both cost until both are stopped.
     """
-    known, most = machines.by_seat(listed, params["classroom"]), 1 if params["state"] == "running" else None
-    return [one for seat in params["seats"] for one in known.get(seat, [])[:most]]
+    known, left = machines.by_seat(listed, params["classroom"]), twins(listed, params)
+    return [one for seat in params["seats"] if seat not in left for one in known.get(seat, [])]
+
+
+def twins(listed: list[dict], params: dict) -> list[str]:
+    """Return the seats with several machines, of which a start starts none."""
+    known = machines.by_seat(listed, params["classroom"]) if params["state"] == "running" else {}
+    return [seat for seat in params["seats"] if len(known.get(seat, [])) > 1]
+
+
+def held_back(params: dict) -> list[dict]:
+    """Return the seats that a stop leaves alone, as nobody knows which machine is theirs. (Of a start, the launch after it tells.)"""
+    held = params["held"] if params["state"] == "stopped" else []
+    return [{"seat": one["seat"], "reason": "held", "message": one["message"]} for one in held]
 
 
 def has_all(listed: list[dict], seats: list[str]) -> bool:
@@ -161,9 +175,9 @@ def unlike(found: Iterable[dict], params: dict) -> dict[str, list[str]]:
 def settled(params: dict) -> dict | None:
     """Return what there is to say where the machines that are known are all that is wanted; None where EC2 has to be asked."""
     found = chosen(params["known"], params)
-    if not has_all(found, params["seats"]) or going(found, params) or any(unlike(found, params).values()):
+    if twins(params["known"], params) or not has_all(found, params["seats"]) or going(found, params) or any(unlike(found, params).values()):
         return None
-    done = {"moved": [], "equipped": [], "missing": [], "plan": []}
+    done = {"moved": [], "equipped": [], "missing": held_back(params), "plan": []}
     return done | {"msg": message(done, params), "changed": False}
 
 

@@ -232,9 +232,12 @@ def working(stacks: list[dict], system: str) -> Iterator[tuple[dict, str]]:
             yield one, types[0]
 
 
-def described(stack: dict, kind: str) -> str:
-    """Return the line of the plan that tells the GPU."""
+def described(stack: dict, kind: str, against: list[str]) -> str:
+    """Return the line of the plan that tells the GPU; where something speaks against it, that, as the refusal does."""
     card = machine(kind).gpu
+    if against:
+        more = f" (and {len(against) - 1} more)" if len(against) > 1 else ""
+        return f"stack {stack['name']} cannot run on {kind}: {against[0]}{more}"
     if not card:
         return "no GPU: framework on CPU"
     return f"{kind} has the {card.name} (compute capability {card.capability}), driver {stack['driver']}"
@@ -246,4 +249,4 @@ def verdict(stack: dict, kind: str, system: str = "", stacks: list[dict] | None 
     `stacks` are all stacks that there are, among which another is suggested.
     """
     found = reasons(stack, kind, system)
-    return Verdict(found, nearest(stack, kind, system, stacks or []) if found else "", described(stack, kind))
+    return Verdict(found, nearest(stack, kind, system, stacks or []) if found else "", described(stack, kind, found))

@@ -12,7 +12,15 @@ from pathlib import Path
 
 def distributions(prefix: Path) -> list[Path]:
     """Return the `*.dist-info` folders of the environment at `prefix`, sorted."""
-    return sorted(prefix.glob("lib/python3.*/site-packages/*.dist-info"))
+    return listed(prefix, "lib/python3.*/site-packages/*.dist-info")
+
+
+def listed(folder: Path, pattern: str) -> list[Path]:
+    """Return what matches in a folder, sorted; nothing where that or one in it is closed: what cannot be read counts as lost."""
+    try:
+        return sorted(folder.glob(pattern))
+    except PermissionError:
+        return []
 
 
 def name(dist_info: Path | str) -> str:
@@ -53,4 +61,7 @@ def intact(path: str, digest: str, size: str, since: float) -> bool:
 def whole(dist_info: Path, since: float) -> bool:
     """Tell whether every file of one installed wheel is as it was installed."""
     record = dist_info / "RECORD"
-    return record.is_file() and all(intact(*entry, since) for entry in entries(record))
+    try:
+        return record.is_file() and all(intact(*entry, since) for entry in entries(record))
+    except PermissionError:
+        return False

@@ -12,6 +12,8 @@ description:
     anything on the machine changes. Whatever is wrong with them is said in one sentence.
   - Repairs what became of the set since. Packages removed, of another version, half configured or no longer held, altered files, and
     sources lists that disagree about the key.
+  - Before that dpkg goes on with what it was stopped in, whosever packages those are. One that cannot be configured is told, and is no
+    obstacle to anything else.
   - Where all is well it reads files and asks dpkg, and does not open APT's cache.
 author: GPU Classroom
 options:
@@ -152,7 +154,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import ConnectionError as UrlError
 from ansible.module_utils.urls import open_url
-from ansible_collections.classroom.gpu.plugins.module_utils import alternatives, apt
+from ansible_collections.classroom.gpu.plugins.module_utils import alternatives, apt, causes
 from ansible_collections.classroom.gpu.plugins.module_utils.apt_stage import (
     ETC,
     STAGE,
@@ -258,6 +260,7 @@ class AptSet:
         if self.state == "absent":
             return self.remove(found)
         files, key_is_right = self.source_files(), self.key_is_right()
+        found, went_on = self.go_on(found)
         todo = apt.work(found, self.wanted)
         source_due = not key_is_right or any(file.due for file in files)
         changed = any(todo) or source_due or self.pin.due
@@ -265,7 +268,32 @@ class AptSet:
             self.apply(found, todo, files, source_due)
         after = found if self.check else self.machine.found()
         self.mended += self.repairs(found, after, todo, files, key_is_right) if changed else []
-        return self.result(changed, found, after, [self.pin, *files], todo)
+        return self.result(changed or went_on, found, after, [self.pin, *files], todo)
+
+    def go_on(self, found: dict) -> tuple[dict, bool]:
+        """Let dpkg go on with what it was stopped in that is not the set's; return what there is then, and whether that is news.
+
+        A package that cannot be configured is somebody else's to mend, and keeps nothing else from being as it should.
+        """
+        own, unwritten = set(apt.work(found, self.wanted).halfway), self.machine.unwritten()
+        others = set(apt.halves(found)) - own
+        if self.check or not (others or unwritten):
+            return found, bool(others or unwritten)
+        self.configure()
+        after = self.machine.found()
+        said = [f"{name} was half configured: configured" for name in sorted(others - set(apt.halves(after)))]
+        said += ["dpkg was stopped in the middle of its books: they are whole"] if unwritten and not self.machine.unwritten() else []
+        self.mended += said
+        return after, bool(said)
+
+    def configure(self) -> None:
+        """Have dpkg configure what is unpacked. Raises Refused where another program keeps dpkg; a package that fails is told."""
+        try:
+            self.machine.dpkg("--configure", "--pending")
+        except Refused:
+            raise
+        except Failed as error:
+            self.machine.module.warn(f"{error}. 'sudo dpkg --configure -a' on the seat tells more.")
 
     def apply(self, found: dict, todo: apt.Work, files: list[File], source_due: bool) -> None:
         """Do the work: dpkg's own first, then what can fail without harm, then the rest."""
@@ -473,6 +501,7 @@ def expected(found: dict, wanted: apt.Wanted, todo: apt.Work) -> list[str]:
     return sorted([*lines(held, wanted), *(f"{name} {version}" for name, version in coming.items())])
 
 
+@causes.told
 def main() -> None:
     """Compare the set with the machine, and bring the machine to it."""
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
@@ -484,8 +513,9 @@ def main() -> None:
         module.fail_json(msg=f"{error}.")
     except Refused as error:
         module.fail_json(msg=f"{error}. Nothing was changed for {module.params['name']}.")
-    except (Failed, OSError) as error:  # a full disk, say
-        module.fail_json(msg=f"{error}. {module.params['name']} is incomplete: the next run goes on from here.")
+    except (Failed, OSError) as error:
+        why = causes.cause(error, "/var").removesuffix(".") if isinstance(error, OSError) else error
+        module.fail_json(msg=f"{why}. {module.params['name']} is incomplete: the next run goes on from here.")
     for said in result["mended"]:
         module.warn(f"{said}.")
     module.exit_json(**result | {"changed": result["changed"] or chosen})

@@ -11,6 +11,9 @@ description:
     What it was started with is a list that the unit writes itself, in the format of C(sha256sum), so that a run killed between a
     change and its restart is made good by the next.
   - A restart waits while the service has processes besides its main one (a student's kernels and terminals), unless O(interrupt=true).
+  - Lets a service go on that was frozen, or whose main process was stopped. Nothing of a student's is lost by that.
+  - Where O(asked) is given the service itself is asked, with patience. One that is active and does not answer is restarted like one
+    that was started with other files.
 author: GPU Classroom
 options:
   name:
@@ -24,6 +27,22 @@ options:
   port:
     description: The TCP port that the service listens on. Whoever else holds it is named, and not ended.
     type: int
+  asked:
+    description: Page of the service that has to come, over TLS with a certificate of the class, whatever the machine's addresses are.
+    type: dict
+    suboptions:
+      url:
+        description: The page's address, as it is asked for from outside. It is asked on the seat itself.
+        type: str
+        required: true
+      ca:
+        description: File with the certificates to trust.
+        type: path
+        required: true
+      seconds:
+        description: How long the answer may take, each time. A service is asked three times before it counts as one that does not answer.
+        type: int
+        default: 10
   interrupt:
     description: Restart even if that ends a student's work.
     type: bool
@@ -40,6 +59,7 @@ EXAMPLES = r"""
     name: jupyter.service
     started: /run/jupyter/started
     port: 8888
+    asked: {url: "https://198.51.100.7:8888/login", ca: /etc/jupyter/cert.pem}
 """
 
 RETURN = r"""
@@ -49,19 +69,22 @@ due:
   type: list
   elements: str
 done:
-  description: What was done, such as V(enable) or V(restart).
+  description: What was done, such as V(enable), V(thaw), V(continue) or V(restart).
   returned: always
   type: list
   elements: str
 """
 
+import time
 from hashlib import sha256
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.classroom.gpu.plugins.module_utils import control_group, port_holder
+from ansible_collections.classroom.gpu.plugins.module_utils import causes, control_group, port_holder, processes, troubles
 
-PROPERTIES = ("LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload", "MainPID", "ControlGroup")
+PROPERTIES = ("LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload", "MainPID", "ControlGroup", "FreezerState")
+TIMES, PAUSE = 3, 2  # how often a service is asked before it counts as one that does not answer, and the seconds between
+SILENT = "its silence"
 
 
 def digest(path: str) -> str:
@@ -97,11 +120,34 @@ def plan(state: dict, files: list[str], busy: int, interrupt: bool) -> tuple[lis
     return [*steps, "restart"] if files else steps, []
 
 
+def halted(state: dict) -> list[str]:
+    """Return what lets a service go on that is frozen, or whose main process is stopped."""
+    steps = ["thaw"] if state.get("FreezerState") == "frozen" else []
+    return [*steps, "continue"] if processes.state(state.get("MainPID", "")) == processes.STOPPED else steps
+
+
+def answers(module: AnsibleModule, asked: dict) -> bool:
+    """Ask the service, again where it does not answer: it may be at something."""
+    here = ["--cacert", asked["ca"], "--connect-to", "::127.0.0.1:", "--max-time", str(asked["seconds"])]
+    for left in reversed(range(TIMES)):
+        if module.run_command(["curl", "--silent", "--fail", "--output", "/dev/null", *here, asked["url"]])[0] == 0:
+            return True
+        time.sleep(PAUSE if left else 0)
+    return False
+
+
 def obstacle(name: str, port: int, group: str, holder: port_holder.Holder | None) -> str:
     """Say who holds the service's port, if that is a process outside the service's control group; else nothing."""
-    if holder is None or (group and any(path == group or path.startswith(f"{group}/") for path in holder.groups)):
+    if holder is None or port_holder.belongs(holder, group):
         return ""
     return f"{name} cannot start: {holder} listens on its port {port}. End it ('sudo kill {holder.pid}' on the seat), and run this again."
+
+
+def wall(module: AnsibleModule, name: str, port: int) -> str:
+    """Say which rule of the seat's firewall keeps even the seat from the service, which a restart would wait for in vain; else nothing."""
+    shut = troubles.everywhere(troubles.firewall(module, port))
+    look = "look with 'sudo nft -a list ruleset' on the seat, delete it, and run this again"
+    return f"{name} cannot answer: a rule of the seat's firewall ('{shut[0]}') shuts port {port}: {look}." if shut else ""
 
 
 def systemctl(module: AnsibleModule, *arguments: str) -> str:
@@ -111,6 +157,14 @@ def systemctl(module: AnsibleModule, *arguments: str) -> str:
         _, journal, _ = module.run_command(["journalctl", "--unit", module.params["name"], "--lines=15", "--no-pager", "--output=cat"])
         module.fail_json(msg=f"'systemctl {' '.join(arguments)}' failed: {stderr.strip()}", journal=journal.splitlines())
     return stdout
+
+
+def carry_out(module: AnsibleModule, step: str, state: dict) -> None:
+    """Do one of the steps."""
+    if step == "continue":
+        processes.go_on(state["MainPID"])
+    else:
+        systemctl(module, step, *([] if step == "daemon-reload" else [module.params["name"]]))
 
 
 def look(module: AnsibleModule, name: str) -> str:
@@ -123,31 +177,54 @@ def look(module: AnsibleModule, name: str) -> str:
     return systemctl(module, *command)
 
 
-def main() -> None:
-    """Compare the running service with the disk, and bring it up to date."""
-    module = AnsibleModule(
-        argument_spec={
-            "name": {"type": "str", "required": True},
-            "started": {"type": "path", "required": True},
-            "port": {"type": "int"},
-            "interrupt": {"type": "bool", "default": False},
+ARGUMENTS = {
+    "name": {"type": "str", "required": True},
+    "started": {"type": "path", "required": True},
+    "port": {"type": "int"},
+    "asked": {
+        "type": "dict",
+        "options": {
+            "url": {"type": "str", "required": True},
+            "ca": {"type": "path", "required": True},
+            "seconds": {"type": "int", "default": 10},
         },
-        supports_check_mode=True,
-    )
-    name = module.params["name"]
+    },
+    "interrupt": {"type": "bool", "default": False},
+}
+
+
+def reasons(module: AnsibleModule, state: dict, wakes: bool) -> list[str]:
+    """Return why the service has to be restarted: files that changed since its start, or that it runs and does not answer.
+
+    wakes: it is about to go on in check mode, where it cannot be asked yet.
+    """
+    files, asked = changed_files(Path(module.params["started"])), module.params["asked"]
+    running = state["ActiveState"] == "active" and not files
+    return files or ([SILENT] if asked and running and not wakes and not answers(module, asked) else [])
+
+
+@causes.told
+def main() -> None:
+    """Compare the running service with the disk, ask it, and bring it up to date."""
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    name, port = module.params["name"], module.params["port"]
     shown = look(module, name)
     state = dict(line.split("=", 1) for line in shown.splitlines() if line)
+    waking = halted(state)
+    for step in [] if module.check_mode else waking:
+        carry_out(module, step, state)
     busy = control_group.busy(shown)
-    steps, due = plan(state, changed_files(Path(module.params["started"])), busy, module.params["interrupt"])
-    port = module.params["port"]
-    if port and "restart" in steps and (blocked := obstacle(name, port, state.get("ControlGroup", ""), port_holder.holder(port))):
-        module.fail_json(msg=blocked)
+    steps, due = plan(state, reasons(module, state, module.check_mode and bool(waking)), busy, module.params["interrupt"])
+    if port and "restart" in steps:
+        blocked = obstacle(name, port, state.get("ControlGroup", ""), port_holder.holder(port)) or wall(module, name, port)
+        if blocked:
+            module.fail_json(msg=blocked)
     for step in [] if module.check_mode else steps:
-        systemctl(module, step, *([] if step == "daemon-reload" else [name]))
+        carry_out(module, step, state)
     if due:
         what = f"{name} is due for a restart because of {', '.join(due)}, but {busy} kernels or terminals of a student are alive"
         module.warn(f"{what}: run this again when they have ended, or with -e interrupt=true.")
-    module.exit_json(changed=bool(steps), done=steps, due=due)
+    module.exit_json(changed=bool(waking + steps), done=waking + steps, due=due)
 
 
 if __name__ == "__main__":

@@ -179,6 +179,10 @@ kept:
   returned: always
   type: list
   elements: str
+again:
+  description: Whether the same command may help, as where a channel did not answer.
+  returned: failure
+  type: bool
 also:
   description: The same of each environment in O(also).
   returned: always
@@ -201,7 +205,7 @@ import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.classroom.gpu.plugins.module_utils import conda_engine
+from ansible_collections.classroom.gpu.plugins.module_utils import causes, conda_engine
 from ansible_collections.classroom.gpu.plugins.module_utils.conda_prefix import (
     Found,
     Wanted,
@@ -213,6 +217,7 @@ from ansible_collections.classroom.gpu.plugins.module_utils.conda_prefix import 
     wanted,
     write_state,
 )
+from ansible_collections.classroom.gpu.plugins.module_utils.rights import give_back, taken, told
 
 SPEC = {
     "path": {"type": "path", "required": True},
@@ -243,6 +248,7 @@ SPEC = {
 }
 # uv and py-rattler bring their own list of authorities; behind a proxy that signs, only the machine's own list works.
 AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
+OTHERS = ("envs", "pkgs")  # in an environment with others in it, which are no part of it
 ENGINE = conda_engine.__name__
 # Ansible ships modules as a zip file: the engine is imported from wherever this module was.
 CODE = str(Path(conda_engine.__file__).parents[len(ENGINE.split(".")) - 1])
@@ -263,7 +269,7 @@ class CondaEnv:
             cache.mkdir(parents=True, exist_ok=True)
             self.lock = os.open(cache / f"{str(self.prefix).replace('/', '-')}.lock", os.O_CREAT | os.O_RDWR, 0o600)
         except OSError as error:
-            self.module.fail_json(msg=f"{cache} must be a folder that this user may write to: {error.strerror}.")
+            self.module.fail_json(msg=f"{cache} must be a folder that this user may write to: {causes.cause(error, cache)}")
         deadline = time.monotonic() + self.params["patience"]
         while True:
             try:
@@ -308,15 +314,21 @@ class CondaEnv:
         done = self.run(str(self.tools / "bin/python"), "-m", ENGINE, stdin=json.dumps(request))
         reply = conda_engine.reply(done.stdout, done.stderr, done.returncode)
         if "error" in reply:
-            self.module.fail_json(msg=f"{self.prefix}: {reply['error']}")
+            self.refuse(reply["error"], again=reply.get("again", False))
         return reply["packages"]
+
+    def refuse(self, words: str, where: str = "", *, again: bool = False) -> None:
+        """Fail with what an engine said, or with what the system refused it."""
+        why, wall = causes.of_words(words, self.prefix), taken(self.prefix, OTHERS)
+        why = why or (causes.forbidden(Path(wall)) if wall else "")
+        self.module.fail_json(msg=why or f"{self.prefix}: {where}{words}", again=again and not why)
 
     def uv(self, *arguments: str, stdin: str = "") -> str:
         """Run uv on the environment's Python and return what it says."""
         python = f"--python={self.prefix}/bin/python"
         done = self.run(str(self.tools / "bin/uv"), "pip", *arguments, "--no-cache", "--color=never", python, stdin=stdin)
         if done.returncode:
-            self.module.fail_json(msg=f"{self.prefix}: uv pip {arguments[0]} failed: {done.stderr.strip()[-1500:]}")
+            self.refuse(done.stderr.strip()[-1500:], f"uv pip {arguments[0]} failed: ")
         return done.stderr
 
     def uninstall(self, foreign: dict[str, list[str]]) -> None:
@@ -337,14 +349,15 @@ class CondaEnv:
     def ready(self) -> bool:
         """Tell whether both engines work."""
         python, uv = self.tools / "bin/python", self.tools / "bin/uv"
-        return python.exists() and uv.exists() and not self.run(str(python), "-c", "import rattler", stdin="").returncode
+        there = os.path.exists(python) and os.path.exists(uv)  # nor is what lies in a closed folder
+        return there and not self.run(str(python), "-c", "import rattler", stdin="").returncode
 
     def plan(self, found: Found) -> dict[str, str]:
         """What would be installed afterwards, by name."""
         versions = dict(found.versions)
         if not found.only_damaged:
             versions = self.conda(found, install=False) | {package: versions[package] for package in found.wheels}
-        if not (self.prefix / "bin/python").exists():
+        if not os.path.exists(self.prefix / "bin/python"):
             return versions | self.want.locked
         changes = self.wheels("--dry-run") if found.wheels_due else ""
         return versions | dict(re.findall(r"^ \+ ([^=\s]+)==(\S+)", changes, re.MULTILINE))
@@ -393,7 +406,12 @@ def absent(env: CondaEnv) -> dict:
 def present(env: CondaEnv) -> dict:
     """Compare the environment with what is wanted, and make them agree."""
     check = env.module.check_mode
-    found = look(env.prefix, env.want, since=0.0 if env.params["deep"] else None)
+    since = 0.0 if env.params["deep"] else None
+    found = look(env.prefix, env.want, since)
+    # What cannot be entered is damaged: so rights are looked at only then.
+    lost = give_back(env.prefix, os.geteuid(), but=OTHERS, check=check) if found.conda_due or found.wheels_due else []
+    if lost and not check:
+        found = look(env.prefix, env.want, since)
     due = found.conda_due or found.wheels_due
     before, after, said = found.versions, found.versions, {}
     if due and check and not env.ready():  # only what the stack says is known
@@ -407,7 +425,9 @@ def present(env: CondaEnv) -> dict:
     put_right = result["repaired"] + (result["changed_packages"] if found.complete else [])
     if put_right:
         env.module.warn(f"{env.prefix}: {'to be put' if check else 'put'} right: {', '.join(put_right)}.")
-    return {"changed": due, "kept": found.kept(env.want), **said, **result}
+    if lost:
+        env.module.warn(f"{told(lost, check)}.")
+    return {"changed": due or bool(lost), "kept": found.kept(env.want), **said, **result}
 
 
 def settle(module: AnsibleModule, params: dict) -> dict:
@@ -424,9 +444,10 @@ def settle(module: AnsibleModule, params: dict) -> dict:
     try:
         return (absent if gone else present)(env)
     except OSError as error:  # a full disk, a folder of somebody else
-        module.fail_json(msg=f"{env.prefix}: {error.strerror} ({error.filename or 'while writing'}). After that is mended, run again.")
+        module.fail_json(msg=causes.cause(error, env.prefix))
 
 
+@causes.told
 def main() -> None:
     """Bring the environment into its state, and those beside it."""
     either = [("environment", "specs")]

@@ -73,7 +73,7 @@ import tempfile
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.classroom.gpu.plugins.module_utils import conda_engine
+from ansible_collections.classroom.gpu.plugins.module_utils import causes, conda_engine
 from ansible_collections.classroom.gpu.plugins.module_utils.conda_prefix import explicit_text, wanted
 
 ENGINE = conda_engine.__name__
@@ -104,6 +104,7 @@ def solve(module: AnsibleModule, folder: str) -> dict:
     return conda_engine.reply(done.stdout, done.stderr, done.returncode)
 
 
+@causes.told
 def main() -> None:
     """Write the lock if it differs from what is there."""
     module = AnsibleModule(
@@ -123,7 +124,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             solved = solve(module, folder)
     except (ValueError, OSError) as error:
-        solved = {"error": str(error)}
+        solved = {"error": causes.cause(error).removesuffix(".") if isinstance(error, OSError) else str(error)}
     except subprocess.TimeoutExpired:
         solved = {"error": f"no solution after {params['patience']} s; is the network slow or gone?"}
     if "error" in solved:

@@ -78,8 +78,13 @@ set_aside:
   type: str
 """
 
+import os
+from pathlib import Path
+
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.classroom.gpu.plugins.module_utils import causes
 from ansible_collections.classroom.gpu.plugins.module_utils.course_checkout import Course, GitError, sentences, settle
+from ansible_collections.classroom.gpu.plugins.module_utils.rights import give_back, told
 
 SPEC = {
     "repository": {"type": "str", "required": True},
@@ -90,13 +95,21 @@ SPEC = {
 }
 
 
+@causes.told
 def main() -> None:
     """Compare the checkout with the course, and say what stays different."""
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
+    dest = Path(module.params["dest"])
+    lost = give_back(dest, os.geteuid(), check=module.check_mode)
+    if lost:
+        module.warn(f"{told(lost, module.check_mode)}.")
     try:
         result = settle(Course(module.params), module.check_mode)
     except GitError as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=causes.of_words(str(error), dest) or f"{' '.join(str(error).split())}.")
+    if result["left"] and (why := causes.of_words(result["left"], dest)):
+        module.fail_json(msg=why)
+    result["changed"] |= bool(lost)
     for sentence in sentences(result, module.params["dest"]):
         module.warn(sentence)
     module.exit_json(**result)

@@ -96,6 +96,10 @@ set_aside:
   returned: success
   type: list
   elements: str
+again:
+  description: Whether the same command may help, as where a server did not answer.
+  returned: failure
+  type: bool
 msg:
   description: All of it in one sentence.
   returned: always
@@ -103,6 +107,7 @@ msg:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.classroom.gpu.plugins.module_utils import causes
 from ansible_collections.classroom.gpu.plugins.module_utils.course_download import DataError, Store, settle, summary
 
 ITEM = {
@@ -121,13 +126,16 @@ SPEC = {
 }
 
 
+@causes.told
 def main() -> None:
     """Bring the data to what the list says."""
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
     try:
         result = settle(Store(module.params), module.check_mode)
-    except (DataError, OSError) as error:
-        module.fail_json(msg=str(error))
+    except DataError as error:
+        module.fail_json(msg=str(error), again=error.again)
+    except OSError as error:
+        module.fail_json(msg=causes.cause(error, module.params["root"]))
     if result["repaired"] and not module.check_mode:
         module.warn(f"Data that were gone or altered are as the course has them again: {', '.join(result['repaired'])}.")
     if result["set_aside"]:

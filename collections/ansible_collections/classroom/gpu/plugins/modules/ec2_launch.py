@@ -12,7 +12,8 @@ description:
     class, seat and all that is asked for, so that a call whose answer was lost, or a run that was killed, is taken up and not repeated.
   - Walks the pools, types in the order given and zones beginning with the seat's own. A pool that was found empty is left out by
     the other seats. EC2's rate of 5 launches at once, then 2 a second, is kept.
-  - Of two machines for one seat it ends the younger, unless that is the one of the seat's proof.
+  - Ends nothing. A seat with two machines, or one whose machine has lost its tags or has another seat's, gets none, and is told with
+    all that is known of each machine and with what a person may type.
   - A seat that cannot be launched is an outcome, not a failure of the module, so that the run goes on with the others.
 options:
   classroom: {description: Name of the class, type: str, required: true}
@@ -33,12 +34,17 @@ options:
   group_id: {description: Security group, type: str, required: true}
   tags: {description: "Further tags of machine, disk and network interface", type: dict, default: {}}
   user_data: {description: "What cloud-init reads at the first boot", type: str, default: ''}
-  class_dir: {description: The class's folder with the proofs of its seats, type: path, required: true}
+  class_dir: {description: The class's folder with its ledger and the proofs of its seats, type: path, required: true}
   wait_minutes: {description: "How long to go on asking for seats for which AWS has no machine", type: float, default: 0}
   timeout: {description: Seconds that a machine may take to run, type: int, default: 300}
   known:
     description: The machines of the class, as M(classroom.gpu.ec2_preflight) found them earlier in this run. Where each seat
       has one, and none is about to run, nothing is asked of EC2, and no process is started for it.
+    type: list
+    elements: dict
+    default: []
+  held:
+    description: The seats that M(classroom.gpu.ec2_preflight) found held, each with seat and message. Nothing is launched for them.
     type: list
     elements: dict
     default: []
@@ -52,9 +58,8 @@ author: [GPU Classroom]
 RETURN = """
 launched: {description: "Seats launched, each with seat, instance_id, instance_type and zone", type: list, returned: success}
 found: {description: "Seats that existed, each with seat and instance_id", type: list, returned: success}
-ended: {description: Ids of the machines that were ended because their seat had an older one, type: list, returned: success}
 missing:
-  description: Seats without a machine, each with seat, reason (capacity, quota, verification or other) and message
+  description: Seats without a machine that may be used, each with seat, reason (capacity, quota, verification, held or other) and message
   type: list
   returned: success
 msg: {description: "Which seats are missing, why, and what to do; or how many there are", type: str, returned: success}
@@ -81,7 +86,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors, ec2_calls, launch, machines
+from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors, causes, ec2_calls, launch, machines, whose
 
 LIVES = 100  # machines of one seat that may come and go while EC2 remembers their tokens
 
@@ -90,23 +95,24 @@ class Missing(Exception):
     """A launch that did not happen; its argument is the launch.Refusal."""
 
 
-class Undecided(Exception):
-    """Two machines for one seat, of which a person has to end one."""
-
-
 class Cloud:
     """The calls of this module, for one class."""
 
     def __init__(self, module: AnsibleAWSModule) -> None:
         self.params, self.pace, self.ec2 = module.params, ec2_calls.Pace(), ec2_calls.client(module)
+        self.region = self.ec2.meta.region_name
 
     def machines(self) -> list[dict]:
         """Return every machine of the class that EC2 knows, ended ones as well."""
         return ec2_calls.machines_of(self.ec2, self.params["classroom"])
 
-    def end(self, instance_ids: list[str]) -> None:
-        """End machines."""
-        ec2_calls.persist(partial(self.ec2.terminate_instances, InstanceIds=instance_ids))
+    def survey(self) -> whose.Survey:
+        """Return what there is of the class, and whose each machine is."""
+        return whose.survey(partial(ec2_calls.listed, self.ec2), self.params["classroom"], self.params["class_dir"])
+
+    def held(self, claims: list[whose.Claim]) -> list[dict]:
+        """Return the seats for which nothing may be done."""
+        return [one._asdict() for one in whose.held(claims, self.params["classroom"], self.region, self.params["seats"]).values()]
 
     def launch(self, seat: str, pool: launch.Pool) -> dict:
         """Return the machine of a seat, launched in a pool unless this very launch was asked for before. Raises Missing."""
@@ -118,9 +124,17 @@ class Cloud:
                 if aws_errors.code(error) != launch.USED:
                     raise Missing(launch.refusal(error, self.ec2.meta.endpoint_url)) from error
                 continue  # that machine came and went
-            if machine["State"]["Name"] not in launch.GONE:
-                return machine
+            gone = machine["State"]["Name"] in launch.GONE
+            if not gone and not whose.moved_on_purpose(machine, (self.params["classroom"], seat)):
+                return self.tagged(machine, seat)
         raise Missing(launch.Refusal("other", "seat", f"It was launched and ended {LIVES} times in a day."))
+
+    def tagged(self, machine: dict, seat: str) -> dict:
+        """Return a machine that was launched, now or by the same launch before. Raises Missing where its tags are not the seat's by now."""
+        place, own = (self.params["classroom"], seat), machines.tags(machine)
+        if (own.get("classroom:name"), own.get("classroom:seat")) != place:
+            raise Missing(launch.Refusal("held", "seat", whose.launched_before(machine, place, self.region)))
+        return machine
 
     def run(self, asked: dict) -> dict:
         """Launch one machine, when it is its turn."""
@@ -134,29 +148,18 @@ class Class:
     def __init__(self, cloud: Cloud, params: dict) -> None:
         self.cloud, self.params = cloud, params
         self.pools = [launch.Pool(**pool) for pool in params["pools"]]
-        self.known = machines.by_seat(cloud.machines(), params["classroom"])
-        self.found = {seat: self.known[seat][0] for seat in params["seats"] if seat in self.known}
+        survey = cloud.survey()
+        self.missing = launch.held_back([*params["held"], *cloud.held(survey.claims)], params["seats"])
+        self.known = machines.by_seat(survey.machines, params["classroom"])
+        self.found = {seat: self.known[seat][0] for seat in params["seats"] if seat in self.known and seat not in self.missing}
+        self.absent = [seat for seat in params["seats"] if seat not in self.known and seat not in self.missing]
+        self.seen = survey.machines
         self.met: dict[launch.Pool, launch.Refusal] = {}
         self.launched: dict[str, dict] = {}
-        self.missing: dict[str, dict] = {}
-
-    def absent(self) -> list[str]:
-        """Return the seats that have no machine."""
-        return [seat for seat in self.params["seats"] if seat not in self.known]
-
-    def twins(self) -> list[str]:
-        """Return the machines to end, each the younger of two for one seat. Raises Undecided."""
-        ending = []
-        for seat in self.found:
-            younger = machines.strays(self.known[seat], machines.proven(self.params["class_dir"], seat))
-            if younger is None:
-                raise Undecided(machines.choose(seat, self.known[seat]))
-            ending += younger
-        return ending
 
     def fill(self) -> None:
         """Launch what is absent, in waves until there are machines for all or the time is over, and wait until what starts runs."""
-        seats, until = self.absent(), time.monotonic() + 60 * self.params["wait_minutes"]
+        seats, until = self.absent, time.monotonic() + 60 * self.params["wait_minutes"]
         self.settle({seat: machine for seat, machine in self.found.items() if machine["State"]["Name"] == "pending"})
         while seats:
             self.met.clear()
@@ -168,6 +171,12 @@ class Class:
             if left <= 0:
                 break
             time.sleep(min(ec2_calls.PAUSE, left) if seats else 0)
+        self.compare()
+
+    def compare(self) -> None:
+        """Hold seats for which somebody else's run launched another machine at the same time, as the last look tells."""
+        claims = whose.claims_of(self.seen, self.params["classroom"], self.params["class_dir"])
+        self.missing |= launch.held_back(self.cloud.held(claims), list(self.launched))
 
     def place(self, seat: str) -> None:
         """Walk the pools, and note the seat's machine or what was met."""
@@ -199,7 +208,8 @@ class Class:
 
     def look(self, starting: dict[str, dict]) -> dict[str, dict]:
         """Return the machines that are still starting; one that ended is no seat."""
-        seen = {machine["InstanceId"]: machine for machine in self.cloud.machines()}
+        self.seen = self.cloud.machines()
+        seen = {machine["InstanceId"]: machine for machine in self.seen}
         now = {seat: seen.get(machine["InstanceId"]) for seat, machine in starting.items()}
         for seat, machine in now.items():
             if machine and machine["State"]["Name"] in launch.GONE:
@@ -215,21 +225,18 @@ class Class:
 
 
 def run(cloud: Cloud, params: dict, check: bool) -> dict:
-    """Look, end what is there twice, launch what is missing; in check mode only look."""
+    """Look, launch what is missing; in check mode only look."""
     seats = Class(cloud, params)
-    ending = seats.twins()
     if check:
-        launched = [{"seat": seat} for seat in seats.absent()]
+        launched = [{"seat": seat} for seat in seats.absent]
     else:
-        if ending:
-            cloud.end(ending)
         seats.fill()
         launched = launch.described(seats.launched)
     missing = [{"seat": seat} | why for seat, why in sorted(seats.missing.items())]
-    outcome = {"launched": launched, "found": launch.described(seats.found), "ended": ending, "missing": missing}
-    return outcome | {"changed": bool(ending or launched)}
+    return {"launched": launched, "found": launch.described(seats.found), "missing": missing, "changed": bool(launched)}
 
 
+@causes.told
 def main() -> None:
     """Launch. What EC2 refuses for single seats is told; what stops everything fails in an organiser's words."""
     module = AnsibleAWSModule(argument_spec=launch.OPTIONS, supports_check_mode=True)
@@ -238,8 +245,6 @@ def main() -> None:
         done = run(cloud, module.params, module.check_mode)
     except ec2_calls.ERRORS as error:
         module.fail_json(msg=aws_errors.explain(error, cloud.ec2.meta.endpoint_url))
-    except Undecided as undecided:
-        module.fail_json(msg=str(undecided))
     module.exit_json(msg=launch.message(done, module.check_mode), **done)
 
 

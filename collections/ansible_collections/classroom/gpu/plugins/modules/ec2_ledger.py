@@ -8,7 +8,8 @@ module: ec2_ledger
 short_description: Keep which machine of a class ran from when to when, and tell what that costs
 description:
   - EC2 forgets a machine's earlier runs when it starts, and the machine an hour after its end. So each look adds what EC2 tells now to
-    C(ledger.json) in the class's folder, one record a run, and closes what is over. Two calls, however many seats.
+    C(ledger.json) in the class's folder, one record a run, and closes what is over. Two calls, however many seats; two more where a
+    machine that the folder or a disk knows does not have the class's tag any more. It costs all the same.
   - The file is replaced whole or not at all, and one run at a time. One that cannot be read moves aside; one that cannot be written is a
     warning, since no ledger is worth a class that does not start or end.
   - Costs are estimates from a dated table of list prices.
@@ -46,9 +47,19 @@ EXAMPLES = """
 """
 
 from datetime import UTC, datetime
+from functools import partial
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors, books, costs, ec2_calls, ledger, machines, roster
+from ansible_collections.classroom.gpu.plugins.module_utils import (
+    aws_errors,
+    books,
+    causes,
+    costs,
+    ec2_calls,
+    ledger,
+    roster,
+    whose,
+)
 
 OPTIONS = {
     "classroom": {"type": "str", "required": True},
@@ -68,20 +79,19 @@ class Report(books.Books):
 
     def __init__(self, module: AnsibleAWSModule, ec2) -> None:
         self.params, self.region = module.params, ec2.meta.region_name
-        only = [{"Name": "tag:classroom:name", "Values": [self.params["classroom"]]}]
-        found = ec2_calls.machines_of(ec2, self.params["classroom"])
-        volumes = ec2.get_paginator("describe_volumes").paginate(Filters=only).build_full_result()["Volumes"]
-        now = ledger.stamp(datetime.now(UTC))
-        super().__init__(self.params["class_dir"], (found, volumes), now, module.check_mode, module.warn)
+        survey = whose.survey(partial(ec2_calls.listed, ec2), self.params["classroom"], self.params["class_dir"])
+        self.held = whose.held(survey.claims, self.params["classroom"], self.region)
+        super().__init__(self.params["class_dir"], survey.look, ledger.stamp(datetime.now(UTC)), module.check_mode, module.warn)
 
     def choose(self) -> None:
         """Forget all seats but those that are asked for."""
-        seats = {machine["InstanceId"]: machines.tags(machine).get("classroom:seat", "") for machine in self.found}
+        seats = self.seats
         only, known = roster.chosen(self.params["only"]), sorted({*seats.values(), *(run.seat for run in self.runs)} - {""})
         if unknown := [seat for seat in only if seat not in known]:
             there = f"class {self.params['classroom']} has {', '.join(known) or 'no seat'}"
             raise Unknown(f"-e seats= names {', '.join(unknown)}, but {there}.")
         if only:
+            self.held = {seat: one for seat, one in self.held.items() if seat in only}
             self.found = [machine for machine in self.found if seats[machine["InstanceId"]] in only]
             self.runs = [run for run in self.runs if run.seat in only]
 
@@ -90,7 +100,8 @@ class Report(books.Books):
         self.choose()
         alive = [machine for machine in self.found if machine["State"]["Name"] not in ledger.GONE]
         table = costs.status(alive, self.sizes, self.runs, self.params["timezone"], self.now)
-        return {"lines": [*table, *costs.summary(alive, self.sizes, self.runs, self.region, self.now)]}
+        held = [line for one in self.held.values() for line in one.message.splitlines()]
+        return {"lines": [*table, *costs.summary(alive, self.sizes, self.runs, self.region, self.now), *held]}
 
     def bill(self) -> dict:
         """Write the bill of a class that is over, and set its ledger aside."""
@@ -116,6 +127,7 @@ def run(report: Report) -> dict:
     return {"changed": changed or "bill" in done, "runs": runs, "lines": []} | done
 
 
+@causes.told
 def main() -> None:
     """Look, keep, report."""
     module = AnsibleAWSModule(argument_spec=OPTIONS, supports_check_mode=True)

@@ -34,6 +34,11 @@ options:
     type: list
     elements: dict
     default: []
+  held:
+    description: Seats that nobody may act on, as M(classroom.gpu.ec2_preflight) found, each with seat and message. A stop tells them.
+    type: list
+    elements: dict
+    default: []
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
@@ -45,7 +50,7 @@ RETURN = """
 moved: {description: Seats whose machine came to its state by this run, type: list, returned: success}
 equipped: {description: "Seats whose machine got other tags, groups or metadata options", type: list, returned: success}
 missing:
-  description: Seats whose machine does not have the state, each with seat, reason (capacity, quota, verification or other) and message
+  description: Seats whose machine does not have the state, with seat, reason (capacity, quota, verification, held or other), message
   type: list
   returned: success
 plan: {description: "In check mode, what stopping saves, costs and loses", type: list, returned: success}
@@ -64,7 +69,7 @@ import time
 from functools import partial
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors, ec2_calls, launch, machines, power
+from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors, causes, ec2_calls, launch, machines, power, whose
 
 LOOKS = 3  # at a list that lacks a seat
 RESOURCES = 500  # of a CreateTags call, which takes 1000
@@ -89,7 +94,13 @@ class Seats:
             if power.has_all(listed, self.params["seats"]):
                 break
             time.sleep(ec2_calls.POLL)
+        self.twins = power.twins(listed, self.params)
+        self.held = whose.held(whose.claims_of(listed, self.params["classroom"]), self.params["classroom"], self.ec2.meta.region_name)
         self.machines = {one["InstanceId"]: one for one in power.chosen(listed, self.params)}
+
+    def held_back(self) -> list[dict]:
+        """Return the seats that are left as they are, as nobody knows which machine is theirs."""
+        return power.held_back(self.params) + [{"seat": seat, "reason": "held", "message": self.held[seat].message} for seat in self.twins]
 
     def look(self) -> None:
         """See the machines as they are now; one that EC2 does not list for a moment is as it was."""
@@ -219,12 +230,13 @@ def run(ec2, params: dict, check: bool) -> dict:
         seats.bring()
         moved = [one["InstanceId"] for one in before if one["InstanceId"] not in seats.refused]
     refused = [(seats.machines[name], found) for name, found in seats.refused.items()]
-    missing = [{"seat": seats.seat(machine)} | power.told(machine, found) for machine, found in refused]
+    missing = seats.held_back() + [{"seat": seats.seat(machine)} | power.told(machine, found) for machine, found in refused]
     equipped = seats.named({name for names in unlike.values() for name in names})
     done = {"moved": seats.named(moved), "equipped": equipped, "missing": sorted(missing, key=lambda one: one["seat"]), "plan": plan}
     return done | {"changed": bool(moved or equipped)}
 
 
+@causes.told
 def main() -> None:
     """Act. What EC2 refuses for single seats is told; what stops everything fails in an organiser's words."""
     module = AnsibleAWSModule(argument_spec=power.OPTIONS, supports_check_mode=True)

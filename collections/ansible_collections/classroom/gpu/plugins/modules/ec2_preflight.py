@@ -18,12 +18,13 @@ options:
   classroom: {description: Name of the class, type: str, required: true}
   account: {description: The only account that may be touched (12 digits), type: str, default: ''}
   region: {description: Region; that of the SDK's environment if not given, type: str}
+  home_region: {description: "The only region that may be touched; empty: any, while the class lives in no other", type: str, default: ''}
   only: {description: "Seat ids, separated by commas; empty means all", type: str, default: ''}
   launch: {description: Also check what a launch needs; otherwise only what exists matters, type: bool, default: true}
   roster: {description: "CSV file with the columns seat, name and email", type: path}
   instance_types: {description: "EC2 instance types of a seat, the wanted one first", type: list, elements: str}
   spot: {description: "Spot machines are asked for, and refused", type: bool, default: false}
-  class_dir: {description: "The class's folder with the proofs of its seats, and for the plan of a page", type: path}
+  class_dir: {description: "The class's folder with its ledger and the proofs of its seats, and for the plan of a page", type: path}
   ledger: {description: "Note in the class's folder, if there is one, which machines ran, as ec2_ledger does", type: bool, default: false}
   page: {description: Tell everything, type: bool, default: false}
   request_quota: {description: "With a page, ask AWS for the vCPU quota that is missing, once", type: bool, default: false}
@@ -52,8 +53,11 @@ pools: {description: "Where to launch, the wanted type first, each with instance
 seats: {description: "All seats that exist, with instance_id, state, address, instance_type, zone and tags", type: list, returned: success}
 ends: {description: "The end that seats are to have, as their tag holds it; empty if this run gives none", type: str, returned: success}
 moved: {description: Ids of the wanted seats that exist and have another end, type: list, returned: success}
-existing: {description: Those of them that are wanted, type: list, returned: success}
-strays: {description: Second machines of wanted seats, which a launch ends; not among existing, type: list, returned: success}
+existing: {description: "Those that are wanted and not held; all of a seat, where nothing is launched", type: list, returned: success}
+held:
+  description: Seats that a person has to settle, each with seat, message, next (what to type), and sure (several machines, all its own)
+  type: list
+  returned: success
 gpu: {description: What GPU a seat has and what drives it, type: str, returned: success}
 vpc_id: {description: The default VPC, type: str, returned: success}
 image: {description: "id, name, root_device and size_gib", type: dict, returned: success}
@@ -62,7 +66,10 @@ offers: {description: Zones that offer each instance type, type: dict, returned:
 to_run: {description: "Seats to be launched or started, each with the types that it may have", type: dict, returned: success}
 quotas: {description: "vCPU quotas of these types, each with family, limit, applied, used and unknown", type: list, returned: success}
 request: {description: Lines with what to ask AWS for, type: list, returned: success}
-cost: {description: "Dollars: hour, day, stopped (an hour) and, where there are sessions, sessions", type: dict, returned: success}
+cost:
+  description: "Dollars: hour, day, stopped (an hour) and, where there are sessions, sessions; as most, the same if the dearest types come"
+  type: dict
+  returned: success
 permissions: {description: "With a page: actions allowed, denied, untried, odd, and the policy that lacks", type: dict, returned: success}
 key: {description: The public key that EC2 holds for the class, type: str, returned: success}
 groups: {description: Ids of the class's security groups, type: list, returned: success}
@@ -92,18 +99,22 @@ import json
 import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.classroom.gpu.plugins.module_utils import (
     books,
+    causes,
     class_hours,
+    ec2_calls,
     ledger,
     machines,
     permissions,
     plan,
     quota,
     roster,
+    whose,
 )
 from ansible_collections.classroom.gpu.plugins.module_utils.class_settings import (
     check_ends,
@@ -123,9 +134,9 @@ from ansible_collections.classroom.gpu.plugins.module_utils.cloud import Cloud, 
 # What was found, before anything was.
 NOTHING = {
     **dict.fromkeys(("account", "identity", "cloud", "region", "gpu", "ends", "vpc_id", "key", "group_id"), ""),
-    **{name: [] for name in ("wanted", "missing", "existing", "strays", "moved", "seats", "pools", "quotas", "request")},
+    **{name: [] for name in ("wanted", "missing", "existing", "held", "moved", "seats", "pools", "quotas", "request")},
     **{name: [] for name in ("groups", "security_groups", "volumes", "machines")},
-    **{name: {} for name in ("image", "offers", "to_run", "cost", "permissions")},
+    **{name: {} for name in ("image", "offers", "to_run", "cost", "permissions", "elsewhere")},
 }
 STANDING = ("stopping", "stopped")
 # What the plan of a page leaves out: itself, and what EC2 tells in one order now and in another then.
@@ -176,6 +187,24 @@ def check_account(cloud: Cloud, params: dict) -> tuple[str, str]:
             f" Choose others with AWS_PROFILE, or write {line}."
         )
     return account, caller["Arn"]
+
+
+def check_region(cloud: Cloud, params: dict, found: dict) -> None:
+    """Refuse a region that is not the class's, by the settings or because it lives in another and nobody said that it is to live here."""
+    home, here = params["home_region"], cloud.region
+    if home not in ("", here):
+        raise Refusal(
+            f"This is region {here}, but the class may only touch {home} (classroom_home_region). Type `export AWS_REGION={home}`,"
+            f" or write another region into {settings_file(params)}."
+        )
+    lives = books.regions(params["class_dir"] or "", found["account"])
+    found["elsewhere"] = {region: seats for region, seats in lives.items() if region != here}
+    if found["elsewhere"] and not home and here not in lives:
+        region, seats = next(iter(found["elsewhere"].items()))
+        raise Refusal(
+            f"Class {params['classroom']} lives in {region} ({', '.join(seats)}), and this is {here}: type `export AWS_REGION={region}`."
+            f' For another one of that name in {here}, write `classroom_home_region: "{here}"` into {settings_file(params)}.'
+        )
 
 
 def check_zones(cloud: Cloud, params: dict, problems: list[str]) -> dict[str, list[str]]:
@@ -230,7 +259,7 @@ def by_class(params: dict, **more: list[str]) -> list[dict]:
     return [tag, *({"Name": name.replace("_", "-"), "Values": values} for name, values in more.items())]
 
 
-def as_seat(instance: dict) -> dict:
+def as_seat(instance: dict, held: dict[str, whose.Held]) -> dict:
     """What a run needs to know of an instance."""
     tags = machines.tags(instance)
     ends = tags.get("classroom:ends", "")
@@ -243,22 +272,19 @@ def as_seat(instance: dict) -> dict:
         "zone": instance["Placement"]["AvailabilityZone"],
         "ends": ends if class_hours.is_stamp(ends) else "",
         "planned": tags.get("classroom:planned", ""),
+        "held": tags.get("classroom:seat", "") in held,
     }
 
 
-def all_machines(cloud: Cloud, params: dict) -> list[dict]:
-    """Return every machine of the class that EC2 knows, ended ones as well."""
-    return [one for reservation in answer(cloud, params, "describe_instances")["Reservations"] for one in reservation["Instances"]]
+def survey(cloud: Cloud, params: dict, problems: list[str]) -> whose.Survey:
+    """Return what there is of the class, and whose each machine is; disks and interfaces that may not be listed tell nothing of that."""
 
+    def ask(operation: str, filters: list[dict]) -> list[dict]:
+        if operation == "describe_instances":
+            return ec2_calls.items(cloud.ask("ec2", operation, Filters=filters))
+        return ec2_calls.items(attempt(problems, {}, partial(cloud.ask, Filters=filters), "ec2", operation))
 
-def existing_seats(known: list[dict], params: dict, problems: list[str]) -> tuple[list[dict], list[str]]:
-    """Return the seats of the class that have a machine, ordered by id, and the machines that a launch ends: their seat has another one."""
-    strays: list[str] = []
-    for seat, twins in machines.by_seat(known, params["classroom"]).items() if params["launch"] else ():
-        younger = machines.strays(twins, machines.proven(params["class_dir"], seat))
-        problems += [machines.choose(seat, twins)] if younger is None else []
-        strays += younger or []
-    return sorted(map(as_seat, known), key=lambda seat: seat["seat"]), strays
+    return whose.survey(ask, params["classroom"], params["class_dir"] or "")
 
 
 def belongings(cloud: Cloud, params: dict) -> dict:
@@ -416,29 +442,39 @@ def estimate(found: dict, params: dict) -> None:
 
 def reckon(found: dict, params: dict) -> dict:
     """Return what the wanted seats cost."""
-    there = {seat["seat"]: seat["instance_type"] for seat in found["existing"]}
-    kinds = [there.get(seat, params["instance_types"][0]) for seat in found["wanted"]]
+    there = {seat["seat"]: [seat["instance_type"]] for seat in found["existing"]}
+    kinds = [there.get(seat, params["instance_types"]) for seat in found["wanted"]]
     wrong = class_hours.session_problems(params["sessions"], zone(params))
     return plan.cost(kinds, found["disk_gib"], [] if wrong else class_hours.sessions(params["sessions"], zone(params)))
 
 
-def look_at_seats(cloud: Cloud, params: dict, found: dict, problems: list[str]) -> None:
-    """Find the wanted seats, which of them exist, and what this run makes of them."""
-    known = [one for one in all_machines(cloud, params) if one["State"]["Name"] in machines.ALIVE]
+def look_at_seats(cloud: Cloud, params: dict, found: dict, problems: list[str]) -> whose.Survey:
+    """Find the wanted seats, which of them exist, and what this run makes of them; return what was seen of the class."""
+    seen = survey(cloud, params, problems)
+    held = whose.held(seen.claims, params["classroom"], cloud.region, found["roster"])
+    known = [one for one in seen.machines if one["State"]["Name"] in machines.ALIVE]
     found["machines"] = [machines.brief(one) for one in known]
-    found["seats"], strays = existing_seats(known, params, problems)
-    ids = [seat["seat"] for seat in found["seats"]]
+    found["seats"] = sorted((as_seat(one, held) for one in known), key=lambda seat: seat["seat"])
+    ids = sorted(({seat["seat"] for seat in found["seats"]} | held.keys()) - {""})
     chosen, where = (found["roster"], f"the roster {params['roster']}") if params["launch"] else (ids, f"class {params['classroom']}")
     found["wanted"] = choose(params["only"], chosen, where, problems)
-    wanted = [seat for seat in found["seats"] if seat["seat"] in found["wanted"]]
-    found["existing"] = [seat for seat in wanted if seat["instance_id"] not in strays]
-    found["strays"] = [seat for seat in wanted if seat["instance_id"] in strays]
-    found["missing"] = [{"seat": seat} for seat in found["wanted"] if seat not in ids] if params["launch"] else []
+    settle(found, held, params, problems)
+    free = [seat for seat in found["wanted"] if seat not in {one["seat"] for one in found["held"] if params["launch"] or not one["sure"]}]
+    found["existing"] = [seat for seat in found["seats"] if seat["seat"] in free]
+    found["missing"] = [{"seat": seat} for seat in free if seat not in ids] if params["launch"] else []
     found["moved"] = moved(found, params)
     if params["launch"]:
         check_past(found, params, problems)
     if params["until"] and not found["existing"]:
         problems.append(f"Class {params['classroom']} has no seat whose end could be moved.")
+    return seen
+
+
+def settle(found: dict, held: dict[str, whose.Held], params: dict, problems: list[str]) -> None:
+    """Note the seats that a person has to settle. A launch goes on with the others; another run that names such a seat does not begin."""
+    found["held"] = [one._asdict() for one in held.values() if not params["only"] or one.seat in found["wanted"]]
+    if params["only"] and not params["launch"]:
+        problems += dict.fromkeys(one["message"] for one in found["held"] if not one["sure"])
 
 
 def look_at_settings(params: dict, found: dict, problems: list[str]) -> None:
@@ -457,23 +493,24 @@ def look(params: dict, found: dict, problems: list[str]) -> None:
     found["region"] = cloud.region
     found["account"], found["identity"] = check_account(cloud, params)
     found["cloud"] = cloud.name()
+    check_region(cloud, params, found)
     cloud.begin(questions(params))
     found |= attempt(problems, {}, belongings, cloud, params)
     if params["launch"]:
         look_at_launch(cloud, params, found, problems)
-    attempt(problems, None, look_at_seats, cloud, params, found, problems)
+    seen = attempt(problems, None, look_at_seats, cloud, params, found, problems)
     if params["launch"]:
         attempt(problems, None, check_quota, cloud, params, found, problems)
     if params["page"]:
         check_permissions(cloud, params, found, problems)
     if params["ledger"] and not problems and Path(params["class_dir"]).is_dir():
-        found["changed"] = note(cloud, params) or found["changed"]
+        found["changed"] = note(seen, params) or found["changed"]
 
 
-def note(cloud: Cloud, params: dict) -> bool:
+def note(seen: whose.Survey, params: dict) -> bool:
     """Note what ran, before EC2 forgets it at a start; tell whether that was new."""
-    look, now = (all_machines(cloud, params), answer(cloud, params, "describe_volumes")["Volumes"]), ledger.stamp(datetime.now(UTC))
-    return books.Books(params["class_dir"], look, now, params["check"], params["warn"]).note()
+    now = ledger.stamp(datetime.now(UTC))
+    return books.Books(params["class_dir"], seen.look, now, params["check"], params["warn"]).note()
 
 
 def write_plan(found: dict, problems: list[str], params: dict) -> bool:
@@ -500,16 +537,20 @@ def report(found: dict, problems: list[str], params: dict) -> None:
         found["cost"] = reckon(found, params)
     found["plan"] = (plan.page if params["page"] else plan.short)(found, params, zone(params))
     found["quotas"] = [one._asdict() | {"family": one.family._asdict()} for one in found["quotas"]]
-    if params["page"] and found["account"] and params["class_dir"] and not params["check"]:
+    # A class that lives in another region gets no folder here.
+    has_place = params["class_dir"] and (not found["elsewhere"] or Path(params["class_dir"]).is_dir())
+    if params["page"] and found["account"] and has_place and not params["check"]:
         found["changed"] = write_plan(found, problems, params) or found["changed"]
 
 
+@causes.told
 def main() -> None:
     """Look, then answer with what was found or with all that is wrong."""
     text = {name: {"type": "str"} for name in ("region", "image", "course")}
     spec = text | {
         "classroom": {"type": "str", "required": True},
         "account": {"type": "str", "default": ""},
+        "home_region": {"type": "str", "default": ""},
         "only": {"type": "str", "default": ""},
         "launch": {"type": "bool", "default": True},
         "ledger": {"type": "bool", "default": False},

@@ -51,7 +51,7 @@ import time
 from functools import partial
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors, ec2_calls, machines, prices, shape
+from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors, causes, ec2_calls, machines, prices, shape, whose
 
 OPTIONS = {
     "classroom": {"type": "str", "required": True},
@@ -69,14 +69,18 @@ class Refused(Exception):
 
 
 class Seats:
-    """The machines of a class's seats, of which the elder is the seat where there are two."""
+    """The machines of a class's seats."""
 
     def __init__(self, ec2, params: dict) -> None:
         self.ec2, self.params = ec2, params
-        known = machines.by_seat(ec2_calls.machines_of(ec2, params["classroom"]), params["classroom"])
+        found = ec2_calls.machines_of(ec2, params["classroom"])
+        known = machines.by_seat(found, params["classroom"])
         gone = [seat for seat in params["seats"] if seat not in known]
         if gone:
             raise Refused(f"Class {params['classroom']} has no machine for {', '.join(gone)}: ansible-playbook site.yml launches it.")
+        held = whose.held(whose.claims_of(found, params["classroom"]), params["classroom"], ec2.meta.region_name)
+        if wrong := [held[seat].message for seat in params["seats"] if seat in held]:
+            raise Refused("\n".join(wrong))
         self.machines = {seat: known[seat][0] for seat in params["seats"]}
 
     def ask(self, operation: str, **arguments) -> dict:
@@ -208,6 +212,7 @@ def run(seats: Types | Disks, check: bool) -> dict:
     return {"changed": bool(others), "shaped": others, "running": running, "plan": lines}
 
 
+@causes.told
 def main() -> None:
     """Change, or say in an organiser's words why not."""
     either = [("instance_type", "disk_gib")]

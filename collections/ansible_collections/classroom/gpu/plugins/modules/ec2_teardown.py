@@ -11,6 +11,8 @@ description:
     waiting where it must. Looks again after each round, so that what a killed run left, or what comes up late, is ended too.
   - Touches nothing without the tag C(classroom:name) of the class. What somebody has deleted already is no error; what cannot be ended
     is left, with the reason, and does not keep the rest.
+  - Leaves a machine whose tags are not what the class's folder, its disk and its Name say, should it be another seat's or have lost them,
+    and tells the command that puts them back. Only its own id, as O(machine), ends one that has another seat's tag.
   - Then searches by tag. C(DescribeTags) answers for every kind of EC2 resource in one call, ones that no playbook makes among them.
     (The Resource Groups Tagging API would know other services, too, in which a class has nothing; it needs a permission of its own and also
     lists what is gone.)
@@ -18,6 +20,8 @@ description:
 options:
   classroom: {description: Name of the class, type: str, required: true}
   only: {description: "Seats to end, separated by commas, without key pair and group; empty for the class", type: str, default: ''}
+  machine: {description: "Id of the one machine to end, of two for one seat", type: str, default: ''}
+  class_dir: {description: "The class's folder with its ledger and the proofs of its seats", type: path, default: ''}
   timeout: {description: Seconds that EC2 may take to let go of things, type: int, default: 600}
 extends_documentation_fragment:
   - amazon.aws.common.modules
@@ -40,10 +44,11 @@ EXAMPLES = """
 """
 
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors, ec2_calls, roster, teardown
+from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors, causes, ec2_calls, roster, teardown, whose
 from ansible_collections.classroom.gpu.plugins.module_utils.teardown import Kind, Thing
 
 BATCH = 100  # machines a TerminateInstances
@@ -51,20 +56,30 @@ POLL = 5.0  # seconds between two rounds
 OPTIONS = {
     "classroom": {"type": "str", "required": True},
     "only": {"type": "str", "default": ""},
+    "machine": {"type": "str", "default": ""},
+    "class_dir": {"type": "path", "default": ""},
     "timeout": {"type": "int", "default": 600},
 }
 
 
+# What looks at a class whose machines may have lost their tags.
+LOOKS = {
+    "describe_instances": ("instance", "Reservations"),
+    "describe_volumes": ("volume", "Volumes"),
+    "describe_network_interfaces": ("network-interface", "NetworkInterfaces"),
+}
+
+
 class Unknown(Exception):
-    """A seat is asked for of which there is nothing."""
+    """A seat or a machine is asked for of which there is nothing that could be ended."""
 
 
 class Cloud:
     """What EC2 has of one class, or of some of its seats. `denied` holds the kinds that these credentials may not list, with the reason."""
 
     def __init__(self, module: AnsibleAWSModule) -> None:
-        self.ec2 = ec2_calls.patient(module)
-        self.classroom, self.seats = module.params["classroom"], roster.chosen(module.params["only"])
+        self.ec2, self.classroom, self.class_dir = ec2_calls.patient(module), module.params["classroom"], module.params["class_dir"]
+        self.region, self.seats, self.machine = self.ec2.meta.region_name, roster.chosen(module.params["only"]), module.params["machine"]
         self.kinds = [kind for kind in teardown.KINDS if not self.seats or kind.name not in ("security-group", "key-pair")]
         self.denied: dict[str, str] = {}
 
@@ -81,19 +96,24 @@ class Cloud:
             self.denied[kind] = teardown.refusal(error, "")
             return []
 
-    def belonging(self, kind: str, operation: str, key: str) -> list[dict]:
-        """Return what carries the class's tag, or that of one of the seats as well."""
-        seats = [("tag:classroom:seat", self.seats)] if self.seats else []
-        return self.ask(kind, operation, key, ("tag:classroom:name", [self.classroom]), *seats)
+    def listed(self, operation: str, filters: list[dict]) -> list[dict]:
+        """Return everything that one of LOOKS lists, machines by themselves."""
+        kind, key = LOOKS[operation]
+        return ec2_calls.items({key: self.ask(kind, operation, key, *((one["Name"], one["Values"]) for one in filters))})
 
-    def machines(self) -> list[dict]:
-        """Return the machines, ended ones as well."""
-        groups = self.belonging("instance", "describe_instances", "Reservations")
-        return [machine for group in groups for machine in group["Instances"]]
+    def survey(self) -> whose.Survey:
+        """Return what there is of the class, and whose each machine is."""
+        return whose.survey(self.listed, self.classroom, self.class_dir)
 
-    def items(self) -> list[tuple[Kind, dict]]:
-        """Return everything but machines, in the order in which it can go."""
-        return [(kind, item) for kind in self.kinds for item in self.belonging(kind.name, kind.listing, kind.key)]
+    def items(self, volumes: list[dict]) -> list[tuple[Kind, dict]]:
+        """Return everything but machines, in the order in which it can go; volumes are known. With one machine goes what is its own."""
+        found = []
+        for kind in () if self.machine else self.kinds:
+            there = (
+                volumes if kind.name == "volume" else self.ask(kind.name, kind.listing, kind.key, ("tag:classroom:name", [self.classroom]))
+            )
+            found += [(kind, item) for item in there if not self.seats or teardown.seat(item) in self.seats]
+        return found
 
     def tagged(self) -> list[tuple[str, str]]:
         """Return kind and id of everything that has the tags, whatever it is."""
@@ -101,7 +121,7 @@ class Cloud:
         found: dict[tuple[str, str], dict[str, str]] = {}
         for tag in self.ask("tags", "describe_tags", "Tags", ("key", keys), ("value", [self.classroom, *self.seats])):
             found.setdefault((tag["ResourceType"], tag["ResourceId"]), {})[tag["Key"]] = tag["Value"]
-        ours = {one: tags for one, tags in found.items() if tags.get("classroom:name") == self.classroom}
+        ours = {one: tags for one, tags in found.items() if tags.get("classroom:name") == self.classroom and self.machine in ("", one[1])}
         return sorted(one for one, tags in ours.items() if not self.seats or tags.get("classroom:seat") in self.seats)
 
     def users(self, group_id: str) -> list[dict]:
@@ -112,7 +132,11 @@ class Cloud:
 
 
 class Teardown:
-    """The way of a class to its end, in rounds. `why` holds what EC2 refused for good, `waits` what it will let go of."""
+    """The way of a class to its end, in rounds.
+
+    why: what EC2 refused for good, or what nobody may end without having said so; waits: what EC2 will let go of; kept: the machines that
+    are left because their tags are not what all else says.
+    """
 
     def __init__(self, cloud: Cloud, timeout: float) -> None:
         self.cloud, self.until = cloud, time.monotonic() + timeout
@@ -122,24 +146,66 @@ class Teardown:
 
     def look(self) -> None:
         """Ask EC2 what there is."""
-        self.machines = sorted(self.cloud.machines(), key=teardown.seat)
-        self.items = self.cloud.items()
-        self.tags = self.cloud.tagged()
+        survey = self.cloud.survey()
+        self.claims, self.kept = survey.claims, dict(self.keep(survey.claims))
+        self.why |= self.kept
+        aimed = [one.machine for one in self.claims if self.is_aimed_at(one)]
+        self.machines = sorted(aimed, key=teardown.seat)
+        self.items, self.tags = self.cloud.items(survey.volumes), self.cloud.tagged()
         self.alive = [machine for machine in self.machines if machine["State"]["Name"] != "terminated"]
-        self.sizes = {item["VolumeId"]: item["Size"] for kind, item in self.items if kind.name == "volume"}
+        self.sizes = {item["VolumeId"]: item["Size"] for item in survey.volumes}
 
-    def check_seats(self) -> None:
-        """Refuse seats of which there is nothing."""
+    def is_aimed_at(self, one: whose.Claim) -> bool:
+        """Tell whether a machine is to end: one of the class's by its tag, and of the seats', that nothing says to be another's."""
+        if self.cloud.machine or one.id in self.kept:
+            return one.id == self.cloud.machine
+        return self.is_meant(one.tagged)
+
+    def is_meant(self, place: whose.Place) -> bool:
+        """Tell whether this run is about a place: one of the class's, or of its seats."""
+        return place[0] == self.cloud.classroom and (not self.cloud.seats or place[1] in self.cloud.seats)
+
+    def keep(self, claims: list[whose.Claim]) -> Iterator[tuple[str, str]]:
+        """Yield the machines that are left as nobody knows for sure whether they are meant, each with what puts its tags back."""
+        classroom = self.cloud.classroom
+        for one in claims if not self.cloud.machine else ():
+            meant = [seat for _, seat in filter(self.is_meant, (one.tagged, one.was))]
+            is_doubtful = not one.is_sure if self.cloud.seats else {one.tagged[0], one.place[0]} != {classroom}
+            if one.is_alive and is_doubtful and meant:
+                yield one.id, whose.misplaced(meant[0], [one], classroom, self.cloud.region).message
+
+    def check(self) -> None:
+        """Refuse seats of which there is nothing, and a machine that is not one of the class's, or of the seat's, by its tags."""
+        if self.cloud.machine:
+            self.check_machine(self.cloud.machine, next((one for one in self.claims if one.id == self.cloud.machine), None))
+            return
         known = {teardown.seat(one) for one in [*self.machines, *(item for _, item in self.items)]}
+        known |= {place[1] for one in self.claims if one.id in self.kept for place in (one.tagged, one.was)}
         if missing := [seat for seat in self.cloud.seats if seat not in known]:
             raise Unknown(f"-e seats= names {', '.join(missing)}, of which class {self.cloud.classroom} has nothing at EC2.")
 
+    def check_machine(self, name: str, one: whose.Claim | None) -> None:
+        """Refuse a machine that is not one of the class's, or of the seat's, by its tags."""
+        if not one or one.tagged[0] != self.cloud.classroom:
+            back = f" {whose.misplaced(one.place[1], [one], self.cloud.classroom, self.cloud.region).message}" if one else ""
+            raise Unknown(f"-e machine={name} names no machine with the tag of class {self.cloud.classroom}.{back}")
+        if self.cloud.seats and one.tagged[1] not in self.cloud.seats:
+            raise Unknown(f"-e machine={name} is not {', '.join(self.cloud.seats)}: its tag says {one.tagged[1] or 'no seat'}.")
+
+    def own(self, found: list[dict]) -> set[str]:
+        """Return the disks and interfaces of machines."""
+        disks = {disk["Ebs"]["VolumeId"] for one in found for disk in one.get("BlockDeviceMappings", []) if "Ebs" in disk}
+        return disks | {nic["NetworkInterfaceId"] for one in found for nic in one.get("NetworkInterfaces", [])}
+
+    def left_alone(self) -> list[dict]:
+        """Return the machines that are left because of their tags."""
+        return [one.machine for one in self.claims if one.id in self.kept]
+
     def things(self) -> list[Thing]:
         """Return what there is and what each thing costs, the disks of a machine with it."""
-        disks = {disk["Ebs"]["VolumeId"] for one in self.alive for disk in one.get("BlockDeviceMappings", []) if "Ebs" in disk}
-        cards = {nic["NetworkInterfaceId"] for one in self.alive for nic in one.get("NetworkInterfaces", [])}
+        with_them = self.own(self.alive + self.left_alone())
         own = [teardown.of_machine(machine, self.sizes, self.reason(machine["InstanceId"])) for machine in self.alive]
-        rest = [(kind, item) for kind, item in self.items if item[kind.id] not in disks | cards]
+        rest = [(kind, item) for kind, item in self.items if item[kind.id] not in with_them]
         return own + [teardown.of_item(kind, item, self.reason(item[kind.id])) for kind, item in rest]
 
     def ids(self) -> set[str]:
@@ -156,6 +222,7 @@ class Teardown:
         late = f"EC2 knows its tag and does not list it yet: {teardown.AGAIN} in a minute."
         others = [one for one in self.tags if not one[1].startswith(teardown.LISTED)]
         return [
+            *(teardown.of_machine(machine, self.sizes, self.kept[machine["InstanceId"]]) for machine in self.left_alone()),
             *(Thing("instance", resource, "", "", None, late) for resource in self.unlisted()),
             *(teardown.of_tag(kind, resource) for kind, resource in others),
             *(teardown.blind(kind, why) for kind, why in sorted(self.cloud.denied.items())),
@@ -163,7 +230,7 @@ class Teardown:
 
     def unlisted(self) -> list[str]:
         """Return the machines of which only their tags are told so far: a list may lag behind a launch."""
-        listed = {machine["InstanceId"] for machine in self.machines}
+        listed = {machine["InstanceId"] for machine in self.machines} | self.kept.keys()
         return [resource for _, resource in self.tags if resource.startswith("i-") and resource not in listed]
 
     def run(self) -> list[Thing]:
@@ -209,9 +276,10 @@ class Teardown:
     def end_items(self) -> None:
         """Delete what nothing holds any more."""
         over = {machine["InstanceId"] for machine in self.machines} - {machine["InstanceId"] for machine in self.alive}
+        theirs = self.own(self.left_alone())
         for kind, item in self.items:
             resource = item[kind.id]
-            if resource in self.why:
+            if resource in self.why or resource in theirs:
                 continue
             if users := [user for user in teardown.holders(item) if user not in over]:
                 self.hold(resource, users, [user for user in users if user in self.ids()])
@@ -250,22 +318,22 @@ class Teardown:
 
 def run(cloud: Cloud, timeout: float, check: bool) -> dict:
     """Look, end, look again."""
-    region, whose = cloud.ec2.meta.region_name, ", ".join(cloud.seats) + " of " if cloud.seats else ""
-    whose += f"class {cloud.classroom}"
+    region, of = cloud.region, " of ".join(filter(None, [cloud.machine, ", ".join(cloud.seats), f"class {cloud.classroom}"]))
     way = Teardown(cloud, timeout)
     way.look()
-    way.check_seats()
+    way.check()
     if check:
         ending, left = [thing._replace(why="") for thing in way.things()], way.strangers()
-        lines, msg = teardown.plan(whose, ending, left, region), teardown.summary(ending)
+        lines, msg = teardown.plan(of, ending, left, region), teardown.summary(ending)
     else:
         left, ending = way.run(), list(way.ended.values())
-        lines = teardown.certificate(whose, left, region, datetime.now(UTC))
+        lines = teardown.certificate(of, left, region, datetime.now(UTC))
         msg = lines[0]
     told = {"ending": [thing._asdict() for thing in ending], "left": [thing._asdict() for thing in left]}
     return told | {"changed": bool(ending), "lines": lines, "msg": msg}
 
 
+@causes.told
 def main() -> None:
     """End the class. What EC2 refuses for single things is told; what stops everything fails in an organiser's words."""
     module = AnsibleAWSModule(argument_spec=OPTIONS, supports_check_mode=True)

@@ -11,6 +11,7 @@ description:
   - Goes through the list in its order. A file is replaced whole or not at all.
   - A link that lies in a file's place is replaced, never followed. One that leads to a folder counts as that folder, on whatever disk.
   - Contents are shown by C(--diff) and C(-vvv), unless they are told to be secret.
+  - A folder that is C(owned) is somebody's to make: where it is there, its owner gets it back, with all rights to it. No link is followed.
   - After the files come systemd's units, which are enabled and started where they are not. systemd reads its files anew where this call
     has changed one of them, or a run that was killed has.
 author: GPU Classroom
@@ -28,7 +29,7 @@ options:
       state:
         description: What it is to be.
         type: str
-        choices: [file, directory, link, absent]
+        choices: [file, directory, link, absent, owned]
         default: file
       content:
         description: All of a file's text.
@@ -52,6 +53,10 @@ options:
       group:
         description: Name of its group; unless told, the user's own.
         type: str
+      below:
+        description: Give back all that lies in a folder which is C(owned), too.
+        type: bool
+        default: false
       secret:
         description: Show the content to nobody.
         type: bool
@@ -114,7 +119,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.classroom.gpu.plugins.module_utils import units
+from ansible_collections.classroom.gpu.plugins.module_utils import causes, units
+from ansible_collections.classroom.gpu.plugins.module_utils.rights import give_back, told
 
 ARGUMENTS = {
     "files": {
@@ -123,7 +129,7 @@ ARGUMENTS = {
         "required": True,
         "options": {
             "path": {"type": "path", "required": True},
-            "state": {"type": "str", "choices": ["file", "directory", "link", "absent"], "default": "file"},
+            "state": {"type": "str", "choices": ["file", "directory", "link", "absent", "owned"], "default": "file"},
             "content": {"type": "str"},
             # The action plugin of this name makes content of these.
             "template": {"type": "str"},
@@ -132,6 +138,7 @@ ARGUMENTS = {
             "target": {"type": "path"},
             "owner": {"type": "str", "default": "root"},
             "group": {"type": "str"},
+            "below": {"type": "bool", "default": False},
             "secret": {"type": "bool", "default": False},
             "mode": {"type": "str"},
         },
@@ -250,19 +257,50 @@ def difference(path: Path, found: str, before: str, wanted: dict, rights: dict) 
     return shown
 
 
+def in_order(path: Path, wanted: Rights, check: bool) -> dict[str, dict]:
+    """Give a file or folder owner, group and mode; return what differed, before and after."""
+    handle = os.open(path, os.O_PATH | os.O_NOFOLLOW)
+    try:
+        found = os.fstat(handle)
+        names = {
+            "owner": (str(found.st_uid), str(wanted.uid)),
+            "group": (str(found.st_gid), str(wanted.gid)),
+            "mode": (f"{stat.S_IMODE(found.st_mode):04o}", f"{wanted.mode:04o}"),
+        }
+        differs = {name: pair for name, pair in names.items() if pair[0] != pair[1]}
+        if differs and not check:
+            os.chown(f"/proc/self/fd/{handle}", wanted.uid, wanted.gid)
+            os.chmod(f"/proc/self/fd/{handle}", wanted.mode)
+    finally:
+        os.close(handle)
+    return {side: {name: pair[index] for name, pair in differs.items()} for index, side in enumerate(("before", "after"))}
+
+
+def owned(module: AnsibleModule, wanted: dict) -> dict | None:
+    """Give a folder that is there back to its owner, and return the difference; nothing if there is none."""
+    path, uid, deep = Path(wanted["path"]), Rights.of(wanted).uid, "all" if wanted["below"] else "nothing"
+    lost = give_back(path, uid, deep=deep, check=module.check_mode)
+    if not lost:
+        return None
+    module.warn(f"{told(lost, module.check_mode)}.")
+    return {"before": "", "after": "".join(f"{one}\n" for one in lost), "before_header": str(path), "after_header": f"{path} (given back)"}
+
+
 def settle(module: AnsibleModule, wanted: dict) -> dict | None:
     """Look at one path, bring it where it should be, and return the difference; nothing if there is none.
 
     Raises OSError, and ValueError where its owner is unknown or something else lies in its place.
     """
+    if wanted["state"] == "owned":
+        return owned(module, wanted)
     path, state, rights = Path(wanted["path"]), wanted["state"], Rights.of(wanted)
     if state == "directory" and path.is_dir():
         path = path.resolve()
     found, before, changes = kind(path), content(path), {"before": {}, "after": {}}
     changed = False
     if found == state in MODES:
-        names = {"path": str(path), "owner": str(rights.uid), "group": str(rights.gid), "mode": f"{rights.mode:04o}"}
-        changed = module.set_fs_attributes_if_different(module.load_file_common_arguments(names), False, changes)
+        changes = in_order(path, rights, module.check_mode)
+        changed = bool(changes["after"])
     if (found, before) != (state, wanted_content(wanted)):
         changed = True
         refuse(path, wanted)
@@ -278,12 +316,15 @@ def go_through(module: AnsibleModule) -> dict[str, dict]:
         try:
             change = settle(module, wanted)
         except (OSError, ValueError) as error:
-            module.fail_json(msg=f"{wanted['path']} cannot be made: {error}.", changed_paths=list(changes), changed=bool(changes))
+            path = wanted["path"]
+            why = causes.sentence(error.errno, Path(path)) if isinstance(error, OSError) else f"{error}."
+            module.fail_json(msg=f"{path} cannot be made: {why}", changed_paths=list(changes), changed=bool(changes))
         if change:
             changes[wanted["path"]] = change
     return changes
 
 
+@causes.told
 def main() -> None:
     """Go through the list, then through the units."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True, no_log=True)  # the system's log is no place for whole files

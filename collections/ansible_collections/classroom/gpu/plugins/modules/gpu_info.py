@@ -87,9 +87,10 @@ reason:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.classroom.gpu.plugins.module_utils import gpu_probe
+from ansible_collections.classroom.gpu.plugins.module_utils import causes, gpu_probe
 
 
+@causes.told
 def main() -> None:
     """Read, and return what was read."""
     module = AnsibleModule(argument_spec={"wanted": {"type": "str", "default": ""}}, supports_check_mode=True)

@@ -32,12 +32,14 @@ import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.classroom.gpu.plugins.module_utils import causes
 
 GIB = 2**30
 BLOCKS = Path("/sys/class/block")
 SECTOR = 512  # of sysfs, whatever the disk's is
 GROW = {"ext4": ("resize2fs", "{device}"), "xfs": ("xfs_growfs", "{path}")}
-ENGLISH = {"LC_ALL": "C"}
+# growpart wants a folder for its drafts, and the disk may be full: that is why it grows.
+ENGLISH = {"LC_ALL": "C", "TMPDIR": "/run"}
 
 
 class Refused(Exception):
@@ -80,6 +82,14 @@ def grow_partition(module: AnsibleModule, disk: str, number: str) -> bool:
     return True
 
 
+def grow_files(module: AnsibleModule, command: list[str], path: str) -> None:
+    """Let a file system have the rest of its partition. Raises Refused."""
+    code, stdout, stderr = module.run_command(command, environ_update=ENGLISH)
+    words = (stderr or stdout).strip()
+    if code:
+        raise Refused(causes.of_words(words, path) or f"{' '.join(command)}: {' '.join(words.split())}.")
+
+
 def run(module: AnsibleModule) -> dict:
     """Grow what can be grown. Raises Refused."""
     path, before = module.params["path"], size_of(module.params["path"])
@@ -94,11 +104,12 @@ def run(module: AnsibleModule) -> dict:
     changed = bool(number) and grow_partition(module, disk, number)
     if module.check_mode:
         return {"changed": changed, "msg": f"{path} has {before / GIB:.1f} GiB{', and would have more' if changed else ''}."}
-    module.run_command([part.format(device=device, path=path) for part in GROW[kind]], check_rc=True, environ_update=ENGLISH)
+    grow_files(module, [part.format(device=device, path=path) for part in GROW[kind]], path)
     after = size_of(path)
     return {"changed": changed or after != before, "msg": f"{path} had {before / GIB:.1f} GiB, and has {after / GIB:.1f} GiB."}
 
 
+@causes.told
 def main() -> None:
     """Grow, or say why not."""
     spec = {

@@ -94,6 +94,7 @@ import traceback
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.classroom.gpu.plugins.module_utils import causes
 from ansible_collections.classroom.gpu.plugins.module_utils.jupyter import Jupyter, JupyterError, Kernel, requests, websocket
 from ansible_collections.classroom.gpu.plugins.module_utils.password import seat_password
 
@@ -144,6 +145,7 @@ def ask(server: Jupyter, password: str, params: dict) -> dict:
     return found
 
 
+@causes.told
 def main() -> None:
     """Ask, and fail in one sentence where no answer comes."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
@@ -156,6 +158,8 @@ def main() -> None:
         found = ask(Jupyter(params["url"], str(folder / "ca.crt")), password, params)
     except (JupyterError, OSError, ValueError) as error:
         module.fail_json(msg=str(error))
+    except (LookupError, TypeError, AttributeError) as error:  # an answer of another shape than Jupyter's
+        module.fail_json(msg=f"{params['url']} answers, but not as Jupyter does ({type(error).__name__} {error}).")
     module.exit_json(**found)
 
 

@@ -94,7 +94,7 @@ import re
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.classroom.gpu.plugins.module_utils import control_group, gpu, gpu_probe
+from ansible_collections.classroom.gpu.plugins.module_utils import causes, control_group, gpu, gpu_probe
 
 SPEC = {
     "prebuilt": {"type": "str", "default": ""},
@@ -281,6 +281,7 @@ def daemon_steps(state: dict, gpu_there: bool, works: bool) -> list[str]:
     return [*steps, "restart"] if works and state["ActiveState"] != "active" else steps
 
 
+@causes.told
 def main() -> None:
     """Bring the kernels in order, and say what is still due."""
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)

@@ -54,6 +54,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.classroom.gpu.plugins.module_utils import causes
 
 MIB = 1 << 20
 
@@ -103,6 +104,7 @@ def bring(path: Path, size: int, said: Path) -> None:
         said.unlink()
 
 
+@causes.told
 def main() -> None:
     """Look at the reserve, and make it where there is room."""
     arguments = {name: {"type": "int", "required": True} for name in ("size_mib", "spare_mib")}
@@ -123,7 +125,7 @@ def main() -> None:
         if not module.check_mode:
             bring(path, size, said)
     except OSError as error:
-        module.fail_json(msg=f"The reserve {path} cannot be made: {error}. Delete what lies there, and run this again.")
+        module.fail_json(msg=f"The reserve {path} cannot be made: {causes.sentence(error.errno, path)}")
     module.exit_json(changed=True, **found)
 
 

@@ -11,8 +11,9 @@ description:
     each notebook as the course has it at its commit, in a fresh kernel of the kind that it names, and in a copy of the course that is
     deleted afterwards.
   - Before that it holds the seat's GPU layers against the stack, and lets the framework show, in a kernel of its own, what it computes on.
-  - The outcome is written to C(seats/SEAT/proof.json) in the class's folder. It holds, and nothing is run again, while the instance, its
-    boot, the stack and what was seen of the seat stay the same.
+  - The outcome is written to C(seats/SEAT/proof.json) in the class's folder. It holds, and no notebook is run again, while the instance,
+    its boot, the stack and what was seen of the seat stay the same, and while the seat answers now. Each run asks it anew, in seconds and
+    from outside, as a student would, with a cell in a fresh kernel of each kind that the seat offers.
   - A seat that is not proven is an outcome, not a failure of the module, so that the other seats are proven in the same run.
 author: GPU Classroom
 options:
@@ -49,6 +50,25 @@ options:
     type: list
     elements: str
     default: []
+  troubles:
+    description:
+      - What is wrong with the seat as M(classroom.gpu.seat_evidence) saw it, a sentence each. With any of it the seat is not proven, and no
+        notebook is run; an earlier proof holds again when it is gone.
+    type: list
+    elements: str
+    default: []
+  inside:
+    description: What M(classroom.gpu.seat_evidence) returned as C(inside), to tell a firewall on the seat from other causes.
+    type: dict
+    default: {}
+  seat_time:
+    description: The seat's clock, in seconds since 1970, as M(classroom.gpu.seat_evidence) read it just before. C(0) compares nothing.
+    type: float
+    default: 0
+  instance_type:
+    description: The instance's type. A GPU that the same machine was proven with must not be gone.
+    type: str
+    default: ""
   stack_digest:
     description: Digest of the stack's files, as the filter P(classroom.gpu.stack_digest#filter) makes it.
     type: str
@@ -97,7 +117,7 @@ options:
     default: false
 attributes:
   check_mode:
-    description: Says whether the last proof holds, and runs nothing.
+    description: Says whether the last proof holds, for which the seat is asked here, too, and runs no notebook.
     support: full
 """
 
@@ -136,11 +156,11 @@ proven:
   returned: always
   type: bool
 reused:
-  description: Whether the last proof still holds and was used.
+  description: Whether the last proof still holds, as the seat itself said now, and was used.
   returned: always
   type: bool
 seconds:
-  description: How long the proof took.
+  description: How long the proof took, or the asking where an earlier one holds.
   returned: always
   type: float
 checks:
@@ -164,20 +184,37 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
+from shlex import quote
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.classroom.gpu.plugins.module_utils import gpu_proof, layers
-from ansible_collections.classroom.gpu.plugins.module_utils.jupyter import REPLY, Jupyter, JupyterError, Kernel, requests, websocket
+from ansible_collections.classroom.gpu.plugins.module_utils import causes, gpu_proof, layers
+from ansible_collections.classroom.gpu.plugins.module_utils.jupyter import (
+    REPLY,
+    Jupyter,
+    JupyterError,
+    Kernel,
+    NoKernel,
+    Unreachable,
+    requests,
+    websocket,
+    within,
+)
 from ansible_collections.classroom.gpu.plugins.module_utils.password import seat_password
 
 SESSION = "proof of this seat"
+DOOR = 15  # seconds for all that leads to the kernels: address, certificate, password
+# Of a seat that was proven before: seconds for an answer, for a new kernel, and for a cell in it.
+ASKED, KERNEL, CELL = 8, 20, 6
+CLOCKS = 180  # seconds that two clocks may be apart: neither a signature of APT's nor a certificate is judged by less
 MEASURED = ("proven_at", "seconds", "report")  # what differs from one proof to the next although nothing changed
 
-# Runs in the kernel, in a namespace of its own so that a notebook finds none of it. The student's files are neither read nor written.
+# Runs in the kernel, in a namespace of its own so that a notebook finds none of it. The student's files, git's settings among them, are
+# neither read nor written.
 COPY_COURSE = """
 import json, os, subprocess, tempfile
 def git(*arguments):
-    done = subprocess.run(["git", "-C", course, *arguments], capture_output=True)
+    alone = os.environ | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+    done = subprocess.run(["git", "-C", course, *arguments], capture_output=True, env=alone)
     if done.returncode:
         raise RuntimeError(done.stderr.decode().strip().splitlines()[-1])
     return done.stdout
@@ -190,6 +227,7 @@ print(json.dumps({"copy": copy, "notebook": cells}))
 ENTER_COPY = "import os; os.chdir(os.path.join(copy, os.path.dirname(notebook)))"
 DELETE_COPY = "import os, shutil; os.chdir('/'); shutil.rmtree(copy)"
 # One write, on a line of its own: what libraries log may come at any moment.
+ASK_GPU = "\nsys.stdout.write('\\n' + json.dumps({'verdict': '', 'driver': loaded_driver(), 'cuda_driver': cuda_driver()}) + '\\n')"
 PROVE_GPU = "\nsys.stdout.write('\\n' + json.dumps(examine(wanted)) + '\\n')"
 
 
@@ -323,11 +361,11 @@ def reported(output: str) -> dict:
 def gpu_report(server: Jupyter, wanted: str, params: dict) -> dict:
     """Run the GPU proof in a kernel of its own and return its report."""
     code = apart(inspect.getsource(gpu_proof) + PROVE_GPU, __name__="gpu_proof", wanted=wanted)
-    try:
-        with server.start(params["kernel"], SESSION) as kernel:
+    with server.start(params["kernel"], SESSION) as kernel:
+        try:
             return reported(kernel.run(code, params["timeout"]))
-    except (JupyterError, ValueError) as error:
-        raise Unproven("framework", wanted, f"the GPU proof of {wanted} did not end: {error}") from error
+        except (JupyterError, ValueError) as error:
+            raise Unproven("framework", wanted, f"the GPU proof of {wanted} did not end: {error}") from error
 
 
 def layer_checks(server: Jupyter, params: dict) -> Iterator[dict]:
@@ -358,38 +396,160 @@ def open_door(server: Jupyter, params: dict) -> Iterator[dict]:
     yield passed("login", "the seat's password opens it", "it does")
 
 
-def examine(server: Jupyter, params: dict) -> Iterator[dict]:
-    """Yield each check of the seat that passes; raise Unproven or JupyterError at the first that does not."""
-    yield from open_door(server, params)
-    kernels = sorted(server.api("GET", "kernelspecs")["kernelspecs"])
+def offered(server: Jupyter, params: dict) -> list[str]:
+    """Return the kernels that the seat offers, of which the wanted one has to be one."""
+    kernels = server.kernels()
     if params["kernel"] not in kernels:
         raise Unproven("kernel", params["kernel"], f"no kernel '{params['kernel']}' is offered, only {', '.join(kernels) or 'none at all'}")
+    return kernels
+
+
+def no_gpu(output: str, params: dict) -> str:
+    """Return why a kernel cannot use the GPU that the machine has, from what it printed, or nothing."""
+    told = reported(output)
+    reasons = gpu_proof.driver_reasons(told["cuda_driver"], told["driver"])
+    if not reasons and told["cuda_driver"].get("devices"):
+        return ""
+    why = reasons[0] if reasons else "the driver's library lists none"
+    return f"a new notebook has no use of the {params['layers']['gpus'][0]['model']}, as {why}: type 'sudo reboot' on the seat"
+
+
+def ask_kernel(server: Jupyter, name: str, params: dict) -> dict:
+    """Let a fresh kernel run a cell; where the machine has a GPU at work, the cell asks the driver for it."""
+    gpu = params["layers"].get("gpus") and params["stack"].get("driver")
+    code = apart(inspect.getsource(gpu_proof) + ASK_GPU, __name__="gpu_proof") if gpu else "print(6 * 7)"
+    with server.start(name, SESSION) as kernel:
+        try:
+            output = kernel.run(code, CELL)
+        except JupyterError as error:
+            raise NoKernel(f"a new kernel '{name}' comes alive and runs no cell ({error})") from error
+    if gpu and (trouble := no_gpu(output, params)):
+        raise Unproven("gpu", params["layers"]["gpus"][0]["model"], trouble)
+    if not gpu and output.strip() != "42":
+        raise Unproven("kernel", "42", f"a new kernel '{name}' computes 6 * 7 as '{tail(output)}'")
+    return passed("kernel", f"a new {name} runs a cell", "it does")
+
+
+def enter(server: Jupyter, params: dict) -> tuple[list[dict], list[str]]:
+    """Return the checks of the way in, and the kernels; raise Unproven or JupyterError also where that takes its time, as in drips."""
+    with within(DOOR, f"{server.url}: it takes more than {DOOR} s to let its student in: run site.yml, which repairs Jupyter."):
+        return list(open_door(server, params)), offered(server, params)
+
+
+def ask(server: Jupyter, params: dict) -> Iterator[dict]:
+    """Yield what a seat that was proven before shows of itself within seconds; raise Unproven or JupyterError at the first fault."""
+    checks, kernels = enter(server, params)
+    yield from checks
+    for name in kernels:
+        yield ask_kernel(server, name, params)
+
+
+def examine(server: Jupyter, params: dict) -> Iterator[dict]:
+    """Yield each check of the seat that passes; raise Unproven or JupyterError at the first that does not."""
+    checks, kernels = enter(server, params)
+    yield from checks
     yield from examine_layers(server, params)
     for wanted in params["notebooks"]:
         yield run_notebook(server, wanted, kernels, params)
 
 
-def prove(server: Jupyter, params: dict) -> tuple[list[dict], str]:
+def behind_a_wall(error: Unreachable, params: dict) -> str:
+    """Say why no connection comes about, with what the seat itself says of its port: SSH to the same address works."""
+    inside, port = params["inside"], params["port"]
+    if not inside.get("listens"):
+        return str(error)
+    rules = inside.get("rules") or []
+    named = f"('{rules[0]}')" if rules else "or of a network between it and here"
+    where = "listens on the seat" if not inside.get("answers") else "answers on the seat itself"
+    wall = f"a rule of the seat's firewall {named} shuts port {port}: look with 'sudo nft -a list ruleset' on the seat, and delete it"
+    return f"{params['address']} answers SSH, and Jupyter {where}, but no connection comes about from here: {wall}."
+
+
+def dead_kernel(error: NoKernel, params: dict) -> str:
+    """Say why no kernel comes alive, with the files of the student's that each kernel runs first."""
+    files = params["inside"].get("startup") or []
+    if not files:
+        return f"no notebook works: {error}. Its last words: 'sudo journalctl --unit jupyter --lines 20' on the seat."
+    away = "; ".join(f"mv {quote(path)} {quote(path + '.off')}" for path in files[:3])
+    them = "them" if len(files) > 1 else "it"
+    return f"no notebook works: {error}. Each kernel runs {', '.join(files[:3])} first: move {them} away on the seat ('{away}')."
+
+
+def cause(error: Exception, server: Jupyter, params: dict) -> str:
+    """Return the sentence for what ended the asking or the proof."""
+    if isinstance(error, Unreachable):
+        return behind_a_wall(error, params)
+    if isinstance(error, NoKernel):
+        return dead_kernel(error, params)
+    if isinstance(error, LookupError | TypeError | AttributeError):  # an answer of another shape than Jupyter's
+        return str(server.strange(f"{type(error).__name__} {error}"))
+    return str(error)
+
+
+def prove(found: Iterator[dict], server: Jupyter, params: dict) -> tuple[list[dict], str]:
     """Return the checks that were made, and the sentence that says what is wrong: empty if nothing is."""
     checks: list[dict] = []
     try:
-        for check in examine(server, params):
+        for check in found:
             checks.append(check)
     except Unproven as error:
         return [*checks, error.check], f"{error}."
-    except (JupyterError, OSError, ValueError) as error:  # also a class folder without CA or secret
-        return [*checks, {"name": "jupyter", "expected": "an answer", "found": str(error), "ok": False}], str(error)
+    except (JupyterError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:  # also a class folder without CA or secret
+        said = cause(error, server, params)
+        return [*checks, {"name": "jupyter", "expected": "an answer", "found": said, "ok": False}], said
     return checks, ""
+
+
+def apart_in_words(seconds: float) -> str:
+    """Return a difference of clocks as people say it."""
+    minutes = round(abs(seconds) / 60)
+    days, hours = minutes // 1440, minutes // 60
+    return f"{days} days" if days > 1 else f"{hours} hours" if hours > 1 else f"{minutes} minutes"
+
+
+def clocks(params: dict) -> list[str]:
+    """Return the sentence about a clock that is wrong, the seat's or this computer's."""
+    ahead = params["seat_time"] - time.time()
+    if not params["seat_time"] or abs(ahead) < CLOCKS:
+        return []
+    which = "ahead of" if ahead > 0 else "behind"
+    mend = "type 'sudo timedatectl set-ntp true' on the seat, or here if it is this one that is wrong"
+    return [f"The seat's clock is {apart_in_words(ahead)} {which} this computer's: {mend}."]
+
+
+def lost_gpu(last: dict, params: dict) -> list[str]:
+    """Return the sentence about a GPU that the same machine was proven with and has no more."""
+    same = all(last.get(key) == params[key] for key in ("instance_id", "instance_type"))
+    if not (last.get("proven") and same and last.get("gpus")) or params["layers"].get("gpus"):
+        return []
+    mend = f"type 'sudo reboot' on the seat, and where that does not bring it back, stop.yml and start.yml with -e seats={params['seat']}"
+    return [f"The {last['gpus'][0]} that this machine was proven with is gone: {mend}, which give it other hardware."]
 
 
 def fresh(server: Jupyter, params: dict, identity: dict) -> tuple[dict, str]:
     """Prove the seat now; return the proof and the sentence for the table."""
     begin = time.monotonic()
-    checks, wrong = prove(server, params)
+    checks, wrong = prove(examine(server, params), server, params)
     seconds = round(time.monotonic() - begin, 1)
     now = datetime.now(tz=UTC).isoformat(timespec="seconds")
-    proof = identity | {"proven": not wrong, "checks": checks, "seconds": seconds, "proven_at": now}
+    machine = {"instance_type": params["instance_type"], "gpus": [gpu["model"] for gpu in params["layers"].get("gpus", [])]}
+    proof = identity | machine | {"proven": not wrong, "checks": checks, "seconds": seconds, "proven_at": now}
     return proof, wrong or f"It ran {', '.join(wanted['notebook'] for wanted in params['notebooks'])}."
+
+
+def asked_again(server: Jupyter, params: dict, last: dict) -> dict:
+    """Ask a seat whose earlier proof still is one of it, and return the module's answer: that proof holds if the seat answers now."""
+    begin = time.monotonic()
+    checks, wrong = prove(ask(server, params), server, params)
+    seconds = round(time.monotonic() - begin, 1)
+    sentence = wrong or f"Proven {last['proven_at']}; asked again now, it answered in {seconds} s."
+    return {"proven": not wrong, "reused": not wrong, "seconds": seconds, "checks": checks if wrong else last["checks"], "msg": sentence}
+
+
+def refused(troubles: list[str]) -> dict:
+    """Return the module's answer for a seat with troubles that no notebook need be run for."""
+    checks = [{"name": "seat", "expected": "no trouble", "found": trouble, "ok": False} for trouble in troubles]
+    return {"proven": False, "reused": False, "seconds": 0.0, "checks": checks, "msg": " ".join(troubles)}
 
 
 ARGUMENTS = {
@@ -401,6 +561,10 @@ ARGUMENTS = {
     "instance_id": {"type": "str", "required": True},
     "boot_id": {"type": "str", "required": True},
     "evidence": {"type": "list", "elements": "str", "default": []},
+    "troubles": {"type": "list", "elements": "str", "default": []},
+    "inside": {"type": "dict", "default": {}},
+    "seat_time": {"type": "float", "default": 0},
+    "instance_type": {"type": "str", "default": ""},
     "stack_digest": {"type": "str", "required": True},
     "layers": {"type": "dict", "required": True},
     "stack": {"type": "dict", "required": True},
@@ -426,22 +590,24 @@ def identity_of(params: dict) -> dict:
     return {key: params[key] for key in ("seat", "instance_id", "boot_id", "stack_digest")} | {"evidence": seen}
 
 
+@causes.told
 def main() -> None:
-    """Use the last proof if it holds, else prove the seat."""
+    """Use the last proof if it holds and the seat answers, else prove the seat."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     if requests is None or websocket is None:
         module.fail_json(msg=missing_required_lib("requests and websocket-client"), exception=traceback.format_exc())
     params = module.params
     url = f"https://{params['address']}:{params['port']}{params['base_url']}"
-    path = Path(params["class_dir"]) / "seats" / params["seat"] / "proof.json"
+    path, ca = Path(params["class_dir"]) / "seats" / params["seat"] / "proof.json", str(Path(params["class_dir"]) / "ca.crt")
     identity, last = identity_of(params), read(path)
     known = {"seat": params["seat"], "address": params["address"], "url": url}
+    if troubles := [*params["troubles"], *clocks(params), *lost_gpu(last, params)]:
+        module.exit_json(changed=False, **refused(troubles), **known)
     if holds(last, identity) and not params["reprove"]:
-        sentence = f"Proven {last['proven_at']}."
-        module.exit_json(changed=False, proven=True, reused=True, seconds=0.0, checks=last["checks"], msg=sentence, **known)
+        module.exit_json(changed=False, **asked_again(Jupyter(url, ca, reply=ASKED, alive=KERNEL), params, last), **known)
     if module.check_mode:
         module.exit_json(changed=True, proven=False, reused=False, seconds=0.0, checks=[], msg="It would be proven now.", **known)
-    proof, sentence = fresh(Jupyter(url, str(Path(params["class_dir"]) / "ca.crt")), params, identity)
+    proof, sentence = fresh(Jupyter(url, ca), params, identity)
     write(path, proof)
     outcome = {key: proof[key] for key in ("proven", "seconds", "checks")}
     module.exit_json(changed=lasting(proof) != lasting(last), reused=False, msg=sentence, **outcome, **known)

@@ -11,6 +11,7 @@ description:
   - Without O(uv) the environment is made by C(python -m venv) and pip, anew whenever it is not as it should be. That is how an
     environment comes about that brings C(uv) itself.
   - Finds files that were deleted or altered since and installs their packages again.
+  - Everything in it is the user's that this runs as, and everybody may read it: what had lost that is given back.
   - Interrupted at any moment, the next run completes the environment, because what was installed is written down last.
 author: GPU Classroom
 options:
@@ -62,6 +63,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.classroom.gpu.plugins.module_utils import causes
+from ansible_collections.classroom.gpu.plugins.module_utils.rights import give_back, told
 from ansible_collections.classroom.gpu.plugins.module_utils.wheels import distributions, name, whole
 
 # Written when all is installed: what the environment was made from. Its time says since when nothing may have changed.
@@ -78,6 +81,11 @@ def installed(prefix: Path) -> dict:
         return {}
 
 
+def made(prefix: Path) -> bool:
+    """Tell whether there is an environment: without its settings its Python would be the system's, and see its user's packages."""
+    return (prefix / "bin/python").exists() and (prefix / "pyvenv.cfg").exists()
+
+
 def damaged(prefix: Path, state: dict) -> list[str]:
     """Return the packages of which a file is missing or altered."""
     since = (prefix / STATE).stat().st_mtime
@@ -90,8 +98,8 @@ def run(module: AnsibleModule, *command: str, stdin: str | None = None) -> None:
     environment = {"UV_PYTHON_DOWNLOADS": "never"} | ({"SSL_CERT_FILE": AUTHORITIES} if os.path.exists(AUTHORITIES) else {})
     code, stdout, stderr = module.run_command([*command], data=stdin, environ_update=environment)
     if code:
-        words = (stderr.strip() or stdout.strip())[-1500:]
-        module.fail_json(msg=f"{module.params['path']}: '{' '.join(command[:3])}' failed: {words}", rc=code)
+        path, words = module.params["path"], (stderr.strip() or stdout.strip())[-1500:]
+        module.fail_json(msg=causes.of_words(words, path) or f"{path}: '{' '.join(command[:3])}' failed: {words}", rc=code)
 
 
 def bootstrap(module: AnsibleModule, prefix: Path) -> None:
@@ -107,7 +115,7 @@ def install(module: AnsibleModule, prefix: Path, again: list[str]) -> None:
     (prefix / STATE).unlink(missing_ok=True)
     if not uv:
         return bootstrap(module, prefix)
-    if not (prefix / "bin/python").exists():
+    if not made(prefix):
         run(module, uv, "venv", "--clear", "--quiet", "--python", module.params["python"], str(prefix))
     common = ["--quiet", "--no-cache", "--link-mode=copy", "--compile-bytecode", "--require-hashes", f"--python={prefix}/bin/python"]
     common += [f"--reinstall-package={package}" for package in again]
@@ -121,6 +129,7 @@ def record(prefix: Path, digest: str) -> None:
     draft.replace(prefix / STATE)
 
 
+@causes.told
 def main() -> None:
     """Compare the environment with its lock, and make them agree."""
     module = AnsibleModule(
@@ -133,15 +142,18 @@ def main() -> None:
         supports_check_mode=True,
     )
     prefix, digest = Path(module.params["path"]), sha256(module.params["lock"].encode()).hexdigest()
+    lost = give_back(prefix, os.geteuid(), 0o755, deep="all", check=module.check_mode)
+    if lost:
+        module.warn(f"{told(lost, module.check_mode)}.")
     state = installed(prefix)
     again = damaged(prefix, state) if state else []
-    stale = state.get("lock") != digest or not (prefix / "bin/python").exists()
+    stale = state.get("lock") != digest or not made(prefix)
     if (stale or again) and not module.check_mode:
         install(module, prefix, again)
         record(prefix, digest)
     if again:
         module.warn(f"{prefix}: {'to be put' if module.check_mode else 'put'} right: {', '.join(again)}.")
-    module.exit_json(changed=stale or bool(again), repaired=again)
+    module.exit_json(changed=stale or bool(again or lost), repaired=again)
 
 
 if __name__ == "__main__":

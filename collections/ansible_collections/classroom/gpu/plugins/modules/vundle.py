@@ -77,6 +77,10 @@ mended:
   returned: always
   type: list
   elements: str
+again:
+  description: Whether the same command may help, as where a server did not answer.
+  returned: failure
+  type: bool
 """
 
 import fcntl
@@ -92,7 +96,9 @@ from hashlib import sha256
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.classroom.gpu.plugins.module_utils import causes
 from ansible_collections.classroom.gpu.plugins.module_utils.course_checkout import UNATTENDED
+from ansible_collections.classroom.gpu.plugins.module_utils.rights import give_back, told
 
 SPEC = {
     "home": {"type": "path", "required": True},
@@ -124,6 +130,14 @@ STATUS = ("status", "--porcelain=v2", "--branch", "--untracked-files=no", "--ign
 
 class VimError(Exception):
     """The plugins cannot be had; the text says which, from where, and why."""
+
+
+class Unreached(VimError):
+    """The server of a plugin does not answer."""
+
+
+class Blocked(Exception):
+    """The disk or its rights are in the way, whichever plugin it was that met that."""
 
 
 def sealed(text: str) -> str:
@@ -190,6 +204,8 @@ class Plugin:
             raise VimError(f"{command[0]} is not installed: it is one of vim_packages") from error
         except subprocess.TimeoutExpired as error:
             raise VimError(f"{command[0]} was not done after {error.timeout} s") from error
+        if done.returncode and (why := causes.of_words(done.stderr, self.path.parent)):
+            raise Blocked(why)
         if done.returncode:
             raise VimError(last_line(done.stderr))
         return done.stdout.rstrip("\n")
@@ -243,7 +259,7 @@ class Plugin:
         try:
             self.run("git", "ls-remote", "--exit-code", self.uri, "HEAD", patience=REACH)
         except VimError as error:
-            raise VimError(f"Vim's plugin {self.name} cannot be had from {self.uri}: {error}") from error
+            raise Unreached(f"Vim's plugin {self.name} cannot be had from {self.uri}: {error}") from error
 
     def clone(self) -> None:
         """Get Vundle, which nothing installs, in the way in which it gets the others, beside its place and then into it."""
@@ -348,6 +364,8 @@ class Vim:
             silent = ("vim", "-N", "-n", "-i", "NONE", "-E", "-s", "-u", str(settings))
             plugins[0].run(*silent, "-c", command, "-c", f"call writefile(g:vundle#log, '{log}')", "-c", "qall!")
             said = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+        if why := causes.of_words(said, self.bundle):
+            raise Blocked(why)
         return last_line("\n".join(re.findall("(?:fatal|error): .*", said)))
 
     @contextmanager
@@ -364,6 +382,8 @@ def settle(vim: Vim, check: bool) -> dict:
     """Compare the student's vim with what the class wants, and mend the difference."""
     faults, stale = vim.faults(), vim.settings() != vim.text
     if (faults or stale) and not check:
+        lost = give_back(vim.bundle.parent, os.geteuid())
+        vim.kept += [told(lost, check)] if lost else []
         with vim.alone():
             faults = vim.faults()
             if vim.settings() != vim.text:
@@ -378,6 +398,7 @@ def settle(vim: Vim, check: bool) -> dict:
     return {"changed": bool(faults) or stale, "installed": installed, "mended": mended + vim.kept}
 
 
+@causes.told
 def main() -> None:
     """Say what was mended, and where the student's own work is kept."""
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
@@ -386,10 +407,11 @@ def main() -> None:
         module.fail_json(msg=f"vim_plugins does not name VundleVim/{VUNDLE}, which installs the others: add it.")
     try:
         result = settle(vim, module.check_mode)
-    except (VimError, OSError) as error:  # a full disk, say
+    except (VimError, Blocked, OSError) as error:
         for said in vim.kept:
             module.warn(f"{said}.")
-        module.fail_json(msg=f"{error}. The next run goes on from here.")
+        why = causes.cause(error, vim.bundle) if isinstance(error, OSError) else str(error)
+        module.fail_json(msg=f"{why.removesuffix('.')}. The next run goes on from here.", again=isinstance(error, Unreached))
     for said in result["mended"]:
         module.warn(f"{said}.")
     module.exit_json(**result)

@@ -16,7 +16,7 @@ from ansible.utils.vars import load_extra_vars
 from ansible_collections.classroom.gpu.plugins.module_utils import roster
 
 ROOT = Path(__file__).parents[6]
-SWITCHES = ("seats", "confirm", "interrupt", "reprove", "fresh_course", "ends", "here", "instance_type", "gib")
+SWITCHES = ("seats", "confirm", "machine", "interrupt", "reprove", "fresh_course", "ends", "here", "instance_type", "gib")
 # Switches that one playbook alone reads, and cannot do without: that playbook, why, an example, whether it wants to know for whom.
 BOUND = {
     "ends": ("extend.yml", "Only extend.yml moves the end, and needs to know until when.", "20:00", False),
@@ -28,6 +28,7 @@ EXTEND = "ansible-playbook playbooks/extend.yml"
 # Playbooks that make and change nothing of a class, at EC2 or in its folder, beside what each of them keeps whole.
 LOOKING = ("lock.yml", "preflight.yml", "status.yml", "verify.yml")
 CLASSROOM = re.compile(r"[a-z][a-z0-9_]{0,30}")
+MACHINE = re.compile(r"i-[0-9a-f]{8,17}")
 REFUSED = 4
 
 
@@ -68,7 +69,7 @@ def refusal(classroom: str, subset: str | None, extra: dict, command: str, known
     for name in extra:
         if name not in (*SWITCHES, *known):
             return unknown(name, extra[name], command, [*SWITCHES, *known])
-    if misplaced := unbound(extra, command):
+    if misplaced := unbound(extra, command) or bad_machine(extra, command):
         return misplaced
     if "fresh_course" in extra and "seats" not in extra:
         return f"Every student's course would move aside. Type, with whose it shall be: {command} -e fresh_course=true -e seats=s01"
@@ -85,6 +86,15 @@ def unbound(extra: dict, command: str) -> str | None:
             seats = f" -e seats={extra.get('seats', 's01')}" if for_seats else ""
             return f"{why} Type: ansible-playbook playbooks/{playbook}{seats} -e {name}={extra.get(name, example)}"
     return None
+
+
+def bad_machine(extra: dict, command: str) -> str | None:
+    """Return what is wrong with `-e machine=`, which names the one machine that teardown.yml is to end, with the line to type, or None."""
+    if "machine" not in extra or (command.endswith("teardown.yml") and MACHINE.fullmatch(str(extra["machine"]))):
+        return None
+    seats = f" -e seats={extra['seats']}" if "seats" in extra else ""
+    end = f"Type: ansible-playbook playbooks/teardown.yml{seats} -e machine=i-0123456789abcdef0"
+    return f"Only teardown.yml ends a machine, with its disk, and needs to know its id. {end}"
 
 
 def unknown(name: str, value: object, command: str, known: list[str]) -> str:
