@@ -127,10 +127,11 @@ def test_two_runs_at_once_leave_one_sound_payload(project: Project) -> None:
 
 
 def test_a_run_that_is_ended_keeps_whole_payloads_or_none(project: Project) -> None:
-    os.mkfifo(project.folder / "gate")
     for number, kept in ((signal.SIGKILL, 0), (signal.SIGINT, 1)):
-        run = project.begin("-e", f"wait={project.folder}/gate")
-        with open(project.folder / "gate", "w"):  # opens when the module has begun to wait
+        gate = project.folder / number.name  # one each: a module outlives its killed run for a moment, and would open the next one's
+        os.mkfifo(gate)
+        run = project.begin("-e", f"wait={gate}")
+        with open(gate, "w"):  # opens when the module has begun to wait
             os.kill(run.pid, number)
             run.communicate(timeout=60)
         assert len(project.kept()) == kept

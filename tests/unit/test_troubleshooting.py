@@ -66,7 +66,7 @@ def program() -> list[str]:
 
 
 @cache
-def tests() -> str:
+def strings_of_tests() -> str:
     """Return the words of all strings of the tests that may be part of a sentence."""
     paths = [path for path in (ROOT / "tests").rglob("test_*.py") if path != Path(__file__)]
     paths += [path for path in (ROOT / "molecule").rglob("*.yml") if path.is_file()]
@@ -97,7 +97,7 @@ def is_seen(sentence: str) -> bool:
     """Tell whether a test has some words of a sentence, as many as make it that one."""
     parts = [words(part).split() for part in chunks(sentence)]
     runs = [" ".join(part[start : start + RUN]) for part in parts for start in range(max(1, len(part) - RUN + 1))]
-    return any(words(run) in tests() for run in runs if len(run) >= LEAST)
+    return any(words(run) in strings_of_tests() for run in runs if len(run) >= LEAST)
 
 
 @pytest.mark.parametrize("row", rows(), ids=lambda row: row[0][:60])
