@@ -45,7 +45,7 @@ lint: setup  ## Style of YAML, Ansible and Python: of what changed since main; o
 	@python tests/lint.py $(if $(ALL),--all)
 
 unit: setup  ## Pure functions, and the roles' contracts
-	@pytest -q -n $$(python -c 'import os; print(os.cpu_count() * 3 // 2)') --dist worksteal $(UNIT)  # each waits for daemons at times
+	@pytest -q -n $$(python -c 'import os; print(os.cpu_count() * 2)') --dist worksteal $(UNIT)  # each waits for daemons at times
 
 molecule: setup  ## Every role on hosts of the rehearsal's cloud, two scenarios at a time: each is a class of its own
 	@mkdir -p test-results

@@ -35,6 +35,7 @@ PLAIN_COURSE = COURSE.with_name("plain-course")  # for a stack without a framewo
 ADDRESS, PORT = "198.19.0.1", 8080
 IDLE, GIT_TIMEOUT = 30, 120  # seconds: a silent connection, one git command
 NUMBERS = bytes(range(256)) * 4096
+SOON = 0.02  # seconds after which a server that is told to end looks whether it is
 FIRST_COMMIT, BETWEEN_COMMITS = 1700000000, 86400  # seconds since 1970: fixed, so that the same course is the same commit everywhere
 
 
@@ -179,7 +180,7 @@ def serve(path: Path, address: str = ADDRESS, port: int = PORT) -> Server:
     ThreadingHTTPServer.allow_reuse_address = True
     http = ThreadingHTTPServer((address, port), Content)
     http.daemon_threads = True
-    thread = threading.Thread(target=http.serve_forever, name="mirrors", daemon=True)
+    thread = threading.Thread(target=http.serve_forever, args=(SOON,), name="mirrors", daemon=True)
     thread.start()
     return Server(http, thread)
 

@@ -165,7 +165,7 @@ def organised(folder: Path) -> Iterator[Organiser]:
     own = ["--no-hosts", "--state", str(place.folder)]
     subprocess.run([sys.executable, "-m", "rehearsal", "up", *own], cwd=ROOT, capture_output=True, check=True, timeout=120)
     page = HTTPServer(("127.0.0.1", 0), Address)
-    threading.Thread(target=page.serve_forever, daemon=True).start()
+    threading.Thread(target=page.serve_forever, args=(0.02,), daemon=True).start()
     organiser = Organiser(place.environment(), folder)
     settings = {
         "classroom_account": ACCOUNT,

@@ -156,7 +156,7 @@ def served(seat: Seat, page: type[Page], tls: bool = True) -> Callable[[], None]
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(seat.etc / "cert.pem", seat.etc / "key.pem")
         server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
 
     def end() -> None:
         server.shutdown()

@@ -182,7 +182,7 @@ def machine(tmp_path, monkeypatch) -> Iterator[list]:
     monkeypatch.setattr(autostop, "stop", lambda: done.append("stop"))
     monkeypatch.setattr(autostop, "boot", lambda: -3600.0)  # no grace of a boot, however young the machine that tests
     with ThreadingHTTPServer(("127.0.0.1", 0), Metadata) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         monkeypatch.setattr(autostop, "METADATA", f"http://127.0.0.1:{server.server_port}")
         yield done
         server.shutdown()

@@ -32,7 +32,7 @@ class Seat:
         self.root.mkdir()
         self.log.write_text("")
         self.server = ranges.serve(self.files, 0, self.log)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
         self.address = f"http://127.0.0.1:{self.server.server_address[1]}"
 
     def offer(self, name: str, content: bytes = CONTENT, **more: object) -> dict:
