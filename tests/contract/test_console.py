@@ -46,6 +46,18 @@ def test_where_all_go_together_a_task_has_its_banner(tmp_path: Path, environment
     assert [line.split("]")[0] for line in lines if line.startswith("TASK")] == [f"TASK [{task['name']}" for task in TASKS]
 
 
+def test_a_seat_that_cannot_be_reached_is_told_in_a_line(tmp_path: Path, environment: dict[str, str]) -> None:
+    """Nothing listens at that port of this machine, which SSH says in its own words."""
+    book = [{"hosts": "s01", "gather_facts": False, "tasks": [{"ansible.builtin.ping": None}]}]
+    (tmp_path / "book.yml").write_text(yaml.safe_dump(book))
+    own = environment | {"ANSIBLE_SSH_RETRIES": "0"}
+    done = warm.run(
+        "ansible-playbook", "-i", "s01,", "-e", "ansible_host=127.0.0.1 ansible_port=1", f"{tmp_path}/book.yml", environment=own
+    )
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("s01: ")]
+    assert "port 1: Connection refused" in line and "UNREACHABLE" not in done.stdout
+
+
 @pytest.mark.parametrize(
     ("proof", "line"),
     [

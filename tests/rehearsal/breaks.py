@@ -22,11 +22,13 @@ class Break:
         how: shell commands that break it.
         says: the sentence that names the cause, as a regular expression; empty where the next run repairs the seat.
         mend: shell commands that take back what was named, as its sentence tells a teacher.
+        unharmed: whether it is nothing to a seat of ours: the run leaves it as it is, and the course works.
     """
 
     how: str
     says: str = ""
     mend: str = ""
+    unharmed: bool = False
 
 
 SERVER = {

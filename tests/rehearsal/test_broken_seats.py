@@ -99,8 +99,10 @@ def works(seats: Seats, seat: str) -> str:
         return str(error)
 
 
-def faults(name: str, row: Break, told: str) -> list[str]:
-    """Return what is wrong with what was told of a broken seat."""
+def faults(name: str, row: Break, told: str, changed: int) -> list[str]:
+    """Return what is wrong with what was told of a broken seat, and with how many of its tasks changed something."""
+    if not told and not row.says and not changed and not row.unharmed:
+        return [f"{name}: proven, but nothing was repaired"]
     if row.says and not told:
         return [f"{name}: proven, but it was to be named"]
     if row.says and not re.search(row.says, told):
@@ -115,8 +117,9 @@ def test_each_broken_seat_is_repaired_or_named_and_none_keeps_the_others(seats: 
         seats.root(seat, BREAKS[name].how)
     run = seats.site([*here, WELL])
     told = {seat: outcome(run, seat) for seat in here}
-    seats.told |= {name: told[seat] or "repaired, and proven" for seat, name in here.items()}
-    wrong = [fault for seat, name in here.items() for fault in faults(name, BREAKS[name], told[seat])]
+    changed = run.changed
+    seats.told |= {name: told[seat] or ("repaired" if changed.get(seat) else "unharmed") + ", and proven" for seat, name in here.items()}
+    wrong = [fault for seat, name in here.items() for fault in faults(name, BREAKS[name], told[seat], changed.get(seat, 0))]
     wrong += [f"{here[seat]}: said to be proven, but {no}" for seat in here if not told[seat] and (no := works(seats, seat))]
     wrong += [] if re.search(PROVEN.format(seat=WELL), run.output, re.M) else ["the seat that is well was not proven"]
     wrong += ["the run ended well although a seat was not proven"] if any(told.values()) and run.status == 0 else []

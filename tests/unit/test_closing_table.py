@@ -8,6 +8,7 @@ import pytest
 from ansible import context
 from ansible_collections.classroom.gpu.plugins.callback import classroom, console
 from ansible_collections.classroom.gpu.plugins.callback.classroom import Trouble, reasons, row
+from ansible_collections.classroom.gpu.plugins.module_utils import launch
 from ansible_collections.classroom.gpu.plugins.plugin_utils.failures import is_unforeseen, told
 
 PROOF = {
@@ -149,10 +150,22 @@ def test_what_ended_a_run_before_the_seats_is_told_of_each(run: Run) -> None:
 @pytest.mark.parametrize(("reason", "step"), [("capacity", AGAIN), ("verification", AGAIN), ("quota", "see below"), ("other", "see below")])
 def test_only_what_waiting_may_mend_is_launched_by_the_same_command(run: Run, reason: str, step: str) -> None:
     missing = [{"seat": "s01", "reason": reason, "message": "AWS says no."}]
-    said = "Not launched: s01. AWS says no. Do this or that."
-    run.callback.v2_runner_on_ok(run.result("localhost", "classroom.gpu.ec2_launch", missing=missing, msg=said))
+    run.callback.v2_runner_on_ok(run.result("localhost", "classroom.gpu.ec2_launch", missing=missing))
     run.callback.wanted = ["s01"]
-    assert run.end() == {"s01": step, "below": ["s01 NOT PROVEN: not launched: AWS says no. Do this or that."]}
+    assert run.end() == {"s01": step, "below": [f"s01 NOT PROVEN: not launched: AWS says no. {launch.MENDS[reason]}"]}
+
+
+def test_a_reason_that_names_other_seats_is_not_theirs(run: Run) -> None:
+    """Two machines with the tag of s01, one of which is the machine of s03: both sentences name both."""
+    told = {
+        "s01": "Two machines, i-1 and i-2. The second is known as s03. Put its tag back.",
+        "s03": "Its machine has the tag of s01. Put it back.",
+    }
+    missing = [{"seat": seat, "reason": "held", "message": message} for seat, message in told.items()]
+    run.callback.v2_runner_on_ok(run.result("localhost", "classroom.gpu.ec2_launch", missing=missing))
+    run.callback.wanted = ["s01", "s03"]
+    below = [f"{seat} NOT PROVEN: not launched: {message} {launch.MENDS['held']}" for seat, message in told.items()]
+    assert run.end() == {"s01": "see below", "s03": "see below", "below": below}
 
 
 @pytest.mark.parametrize("action", ["classroom.gpu.course", "classroom.gpu.vundle", "classroom.gpu.files", "ansible.builtin.fail"])

@@ -378,6 +378,7 @@ def test_a_type_without_a_price_is_named() -> None:
 
 def test_one_line_for_each_reason() -> None:
     none = {"reason": "capacity", "message": "AWS has no x free in y, where the disk is."}
-    said = power.summary([{"seat": "s01"} | none, {"seat": "s02", "reason": "other", "message": "Odd."}, {"seat": "s03"} | none], "started")
+    missing = [{"seat": "s01"} | none, {"seat": "s02", "reason": "other", "message": "Odd."}, {"seat": "s03"} | none]
+    said = launch.summary(missing, "started", power.MENDS)
     assert [line[:24] for line in said.splitlines()] == ["Not started: s01, s03. A", "Not started: s02. Odd. R"]
     assert "-e seats=s01,s03 -e instance_type=" in said

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ansible import context
 from ansible.plugins.callback import CallbackBase
-from ansible_collections.classroom.gpu.plugins.module_utils import launch
+from ansible_collections.classroom.gpu.plugins.module_utils import launch, power
 from ansible_collections.classroom.gpu.plugins.module_utils.table import table
 from ansible_collections.classroom.gpu.plugins.plugin_utils import failures, guard
 
@@ -22,7 +22,8 @@ description:
 WITHOUT_TABLE = ("preflight.yml", "grow.yml")
 # What only looks: site.yml may well put right what it found.
 LOOKING = ("verify.yml",)
-LOST = {"classroom.gpu.ec2_launch": "not launched", "classroom.gpu.ec2_power": "not started"}
+# What a module says of seats that it could not bring so far, and what mends that.
+LOST = {"classroom.gpu.ec2_launch": ("not launched", launch.MENDS), "classroom.gpu.ec2_power": ("not started", power.MENDS)}
 LAYERS = {"driver": "driver {}", "toolkit": "CUDA {}", "cudnn": "cuDNN {}", "framework": "{}"}
 
 
@@ -59,12 +60,11 @@ def reasons(troubles: dict[str, Trouble]) -> list[str]:
     return [line for text in texts for line in text.replace("\n", "\n  ").splitlines()]
 
 
-def missed(seat: str, what: str, result: dict) -> Trouble:
-    """Return why a seat was not launched or started, with what the module says can be done about it."""
-    one = next(one for one in result["missing"] if one["seat"] == seat)
-    lines = (line.partition(". ") for line in result.get("msg", "").splitlines())
-    told = next((rest for seats, _, rest in lines if seat in seats.replace(",", "").split()), one["message"])
-    return Trouble(f"{what}: {told}", one["reason"] in launch.WAITING_MENDS)
+def missed(missing: list[dict], what: str, mends: dict[str, str]) -> dict[str, Trouble]:
+    """Return why seats were not launched or started, and what can be done about it."""
+    waiting = {one["seat"]: one["reason"] in launch.WAITING_MENDS for one in missing}
+    found = launch.sentences(missing, mends)
+    return {seat: Trouble(f"{what}: {sentence}", waiting[seat]) for sentence, seats in found.items() for seat in seats}
 
 
 def told(check: dict) -> str:
@@ -114,7 +114,7 @@ class CallbackModule(CallbackBase):
         if result.task.resolved_action == "classroom.gpu.ec2_preflight" and result.task_fields["args"].get("launch"):
             self.wanted = result.result["wanted"]
         if lost := LOST.get(result.task.resolved_action):
-            self.troubles |= {one["seat"]: missed(one["seat"], lost, result.result) for one in result.result["missing"]}
+            self.troubles |= missed(result.result["missing"], *lost)
         if result.task.resolved_action == "classroom.gpu.seat_proof":
             self.proofs[result.host.name] = result.result
             if not result.result["proven"] and not context.CLIARGS.get("check"):

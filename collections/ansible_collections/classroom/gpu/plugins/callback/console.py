@@ -60,6 +60,13 @@ class CallbackModule(default.CallbackModule):
         elif not result.task.loop:
             self.say(result, self.host_label(result))
 
+    def v2_runner_on_unreachable(self, result) -> None:
+        """Print why a seat cannot be reached as the sentence that it is; the connection has written it."""
+        if self._display.verbosity or not result.result.get("msg"):
+            super().v2_runner_on_unreachable(result)
+        else:
+            self.say(result, self.host_label(result))
+
     def v2_runner_item_on_failed(self, result) -> None:
         """Print what was wrong with one item of a loop."""
         if self.is_sentence(result):

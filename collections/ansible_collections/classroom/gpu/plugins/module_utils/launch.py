@@ -163,12 +163,17 @@ def told(refusals: Iterable[tuple[Pool, Refusal]]) -> dict[str, str]:
     return {"reason": reason, "message": message or "There is no pool to launch it in."}
 
 
-def summary(missing: list[dict]) -> str:
-    """Say which seats are missing, why, and what to do: a line for each reason."""
+def sentences(missing: list[dict], mends: dict[str, str]) -> dict[str, list[str]]:
+    """Return why seats are missing and what to do, each with its seats. Commands that mend it name them at `{seats}`."""
     seats: dict[tuple[str, str], list[str]] = {}
     for one in missing:
         seats.setdefault((one["reason"], one["message"]), []).append(one["seat"])
-    return "\n".join(f"Not launched: {', '.join(ids)}. {message} {MENDS[reason]}" for (reason, message), ids in seats.items())
+    return {f"{message} {mends[reason].format(seats=','.join(ids))}": ids for (reason, message), ids in seats.items()}
+
+
+def summary(missing: list[dict], what: str, mends: dict[str, str]) -> str:
+    """Say which seats are missing, why, and what to do."""
+    return "\n".join(f"Not {what}: {', '.join(ids)}. {sentence}" for sentence, ids in sentences(missing, mends).items())
 
 
 def described(seats: dict[str, dict]) -> list[dict]:
@@ -203,4 +208,5 @@ def settled(params: dict) -> dict | None:
 def message(done: dict, check: bool) -> str:
     """Say what is missing, or what was done."""
     new = ", ".join(one["seat"] for one in done["launched"])
-    return summary(done["missing"]) or (f"{'Would launch' if check else 'Launched'} {new}." if new else "Every seat has a machine.")
+    well = f"{'Would launch' if check else 'Launched'} {new}." if new else "Every seat has a machine."
+    return summary(done["missing"], "launched", MENDS) or well

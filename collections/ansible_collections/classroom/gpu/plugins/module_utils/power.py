@@ -117,18 +117,6 @@ def told(machine: dict, found: launch.Refusal) -> dict[str, str]:
     return {"reason": found.reason, "message": texts.get(found.reason, found.text)}
 
 
-def summary(missing: list[dict], past: str) -> str:
-    """Say which seats do not have their state, why, and what to do: a line for each reason."""
-    seats: dict[tuple[str, str], list[str]] = {}
-    for one in missing:
-        seats.setdefault((one["reason"], one["message"]), []).append(one["seat"])
-    lines = []
-    for (reason, message), ids in seats.items():
-        mend = MENDS[reason].format(seats=",".join(ids))
-        lines.append(f"Not {past}: {', '.join(ids)}. {message} {mend}")
-    return "\n".join(lines)
-
-
 def chosen(listed: list[dict], params: dict) -> list[dict]:
     """Return the machines of a list that are the wanted seats'.
 
@@ -187,7 +175,7 @@ def message(done: dict, params: dict) -> str:
         return "Every seat has what it is to have."
     past = GOALS[params["state"]].past
     new = f"{past.capitalize()}: {', '.join(done['moved'])}." if done["moved"] else f"Every seat is {params['state']}."
-    return summary(done["missing"], past) or new
+    return launch.summary(done["missing"], past, MENDS) or new
 
 
 def lacking(machine: dict, tags: dict[str, str]) -> bool:
