@@ -46,28 +46,31 @@ def host_table(cidr: str, api: str, private_ip: str, public_ip: str | None, rule
 
 def machine_table(cidr: str, gateway: str, bridge: str) -> str:
     """Return the machine's table: hosts reach the world by their public addresses, the world does not reach them."""
-    return _replace("inet rehearsal", [
-        "chain postrouting {",
-        "  type nat hook postrouting priority srcnat; policy accept;",
-        f'  ip saddr {PUBLIC} oifname != {{ "lo", "{bridge}" }} masquerade',
-        "}",
-        "chain forward {",
-        "  type filter hook forward priority filter; policy accept;",
-        "  tcp flags syn tcp option maxseg size set rt mtu",     # the way out may be narrower than the bridge: a VPN, a tunnel
-        "  ct state established,related accept",
-        f'  iifname != "{bridge}" oifname "{bridge}" drop',
-        f'  iifname "{bridge}" oifname != "{bridge}" ip saddr != {PUBLIC} drop comment "no public address, no Internet"',
-        "}",
-        "chain input {",
-        "  type filter hook input priority filter; policy accept;",
-        f'  iifname != {{ "lo", "{bridge}" }} ip daddr {{ {INTERNET}, {cidr} }} drop',
-        "  ct state established,related accept",
-        f'  iifname "{bridge}" ip saddr {cidr} ip daddr {gateway} accept',
-        f'  iifname "{bridge}" ip saddr {PUBLIC} ip daddr {ORGANISER} accept',
-        f'  iifname "{bridge}" ip saddr {PUBLIC} meta l4proto {{ tcp, udp }} th dport 53 accept',
-        f'  iifname "{bridge}" drop',
-        "}",
-    ])
+    return _replace(
+        "inet rehearsal",
+        [
+            "chain postrouting {",
+            "  type nat hook postrouting priority srcnat; policy accept;",
+            f'  ip saddr {PUBLIC} oifname != {{ "lo", "{bridge}" }} masquerade',
+            "}",
+            "chain forward {",
+            "  type filter hook forward priority filter; policy accept;",
+            "  tcp flags syn tcp option maxseg size set rt mtu",  # the way out may be narrower than the bridge: a VPN, a tunnel
+            "  ct state established,related accept",
+            f'  iifname != "{bridge}" oifname "{bridge}" drop',
+            f'  iifname "{bridge}" oifname != "{bridge}" ip saddr != {PUBLIC} drop comment "no public address, no Internet"',
+            "}",
+            "chain input {",
+            "  type filter hook input priority filter; policy accept;",
+            f'  iifname != {{ "lo", "{bridge}" }} ip daddr {{ {INTERNET}, {cidr} }} drop',
+            "  ct state established,related accept",
+            f'  iifname "{bridge}" ip saddr {cidr} ip daddr {gateway} accept',
+            f'  iifname "{bridge}" ip saddr {PUBLIC} ip daddr {ORGANISER} accept',
+            f'  iifname "{bridge}" ip saddr {PUBLIC} meta l4proto {{ tcp, udp }} th dport 53 accept',
+            f'  iifname "{bridge}" drop',
+            "}",
+        ],
+    )
 
 
 def _translations(cidr: str, api: str, private_ip: str, public_ip: str | None) -> list[str]:

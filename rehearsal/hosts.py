@@ -256,8 +256,19 @@ class Hosts:
     def _watch(self) -> None:
         """Follow podman's events until close(); when that command ends by itself, look at all hosts and follow again."""
         # setpriv: the command must not outlive a server that was killed.
-        command = ["setpriv", "--pdeathsig", "KILL", "podman", "events", "--filter", "event=died", "--filter", f"label={LABEL}",
-                   "--format", "{{.Name}}"]
+        command = [
+            "setpriv",
+            "--pdeathsig",
+            "KILL",
+            "podman",
+            "events",
+            "--filter",
+            "event=died",
+            "--filter",
+            f"label={LABEL}",
+            "--format",
+            "{{.Name}}",
+        ]
         while not self._closed.is_set():
             self._events = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
             self._look_at(list(self._hosts))
@@ -360,9 +371,26 @@ def _options(host: _Host) -> list[str]:
     # Containers show the boot id of the machine; a host that reboots must have a new one, or ansible.builtin.reboot waits in vain.
     mounts = [f"{host.folder}/seed:/seed:ro", f"{host.folder}/boot_id:/proc/sys/kernel/random/boot_id:ro"]
     return [
-        "--name", host.name, "--label", LABEL, "--hostname", host.spec.hostname, "--network", "none", "--systemd", "always",
-        "--pidfile", f"{host.folder}/pid", "--conmon-pidfile", f"{host.folder}/monitor",
-        "--pids-limit", "-1", "--log-driver", "k8s-file", "--security-opt", "label=disable",
+        "--name",
+        host.name,
+        "--label",
+        LABEL,
+        "--hostname",
+        host.spec.hostname,
+        "--network",
+        "none",
+        "--systemd",
+        "always",
+        "--pidfile",
+        f"{host.folder}/pid",
+        "--conmon-pidfile",
+        f"{host.folder}/monitor",
+        "--pids-limit",
+        "-1",
+        "--log-driver",
+        "k8s-file",
+        "--security-opt",
+        "label=disable",
         *[part for mount in mounts for part in ("--volume", mount)],
         *_privileges(),
     ]

@@ -52,8 +52,20 @@ def ensure() -> str:
         _context(Path(folder) / "context")
         base = _base(Path(folder))
         print("seat image: installing packages", flush=True)
-        _must("build", "--isolation", "chroot", "--layers=false", "--quiet", "--label", LABEL, "--build-arg", f"BASE={base}",
-              "--tag", name, f"{folder}/context")
+        _must(
+            "build",
+            "--isolation",
+            "chroot",
+            "--layers=false",
+            "--quiet",
+            "--label",
+            LABEL,
+            "--build-arg",
+            f"BASE={base}",
+            "--tag",
+            name,
+            f"{folder}/context",
+        )
     if not state.MACHINE.alive():
         _remove_older(name)
     print(f"seat image: {name} is ready", flush=True)

@@ -77,12 +77,16 @@ class Network:
         outside = veth(instance_id)
         run(["ip", "link", "add", outside, "type", "veth", "peer", "name", "eth0", "address", mac(private_ip), "netns", str(pid)])
         run(["ip", "link", "set", outside, "master", self.bridge, "up"])
-        inside(pid, ["ip", "-batch", "-"], f"""\
+        inside(
+            pid,
+            ["ip", "-batch", "-"],
+            f"""\
             link set lo up
             address add {private_ip}/{self.prefix_length} dev eth0
             link set eth0 up
             route add default via {self.gateway}
-            """)
+            """,
+        )
 
     def unwire(self, instance_id: str) -> None:
         """Remove the cable, if it did not go with its namespace."""

@@ -135,7 +135,7 @@ def main(arguments: list[str]) -> int:
     everything = "--all" in arguments or bool(os.environ.get("CI"))
     texts = {path: (ROOT / path).read_text(encoding="utf-8") for path in yaml_files()}
     wanted = None if everything else scope(changes(), texts)
-    cheap = ["ruff", "check", "--quiet", "."], ["yamllint", "--strict", "."]
+    cheap = ["ruff", "check", "--quiet", "."], ["ruff", "format", "--check", "--quiet", "."], ["yamllint", "--strict", "."]
     found = [subprocess.run(command, check=False).returncode for command in cheap]
     found.append(syntax())
     if wanted is None or wanted:

@@ -101,4 +101,3 @@ def _load_images(backend: Any) -> None:
         )
         made.ebs_snapshot.volume.size = image.root_gib
         backend.amis[image.id] = made
-
