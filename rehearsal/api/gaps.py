@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import cache
 from typing import Any
 
+from moto import backends
 from moto.ec2.exceptions import DefaultVpcAlreadyExists, DependencyViolationError, EC2ClientError, InvalidSecurityGroupNotFoundError
 from moto.ec2.models import elastic_ip_addresses, elastic_network_interfaces
 from moto.ec2.models.core import TaggedEC2Resource
@@ -15,6 +17,8 @@ from moto.ec2.models.subnets import SubnetBackend
 from moto.ec2.models.vpcs import VPCBackend
 from moto.ec2.responses.instances import InstanceResponse
 from moto.ec2.utils import EC2_PREFIX_TO_RESOURCE, get_prefix
+from moto.iam import models as iam
+from moto.utilities.utils import DEFAULT_PARTITION
 
 from .addresses import Addresses
 
@@ -32,8 +36,15 @@ def install(cidr: str) -> None:
     _interface_groups()
     _shutdown_behaviour()
     _tags_of_one()
+    _looked_up_once()
     for name, key in (("start", "StartingInstances"), ("stop", "StoppingInstances"), ("terminate", "TerminatingInstances")):
         _current_state(f"{name}_instances", key)
+
+
+def _looked_up_once() -> None:
+    """moto lists its own folders twice a request, and makes IAM with a thousand policies for six partitions: here there is one."""
+    backends.list_of_moto_modules = cache(lambda found=backends.list_of_moto_modules: tuple(found()))
+    iam.PARTITION_NAMES = [DEFAULT_PARTITION]
 
 
 def _default_vpc(cidr: str) -> None:

@@ -11,8 +11,11 @@ from hostless import Cloud, rehearsal
 
 from rehearsal import state
 
-# Each session of an SDK parses its descriptions of the services anew, which takes longer than what most tests ask: here once a process.
+# Each session of an SDK lists and parses its descriptions of the services anew, which takes longer than what most tests ask: here once a
+# process.
 loaders.JSONFileLoader.load_file = staticmethod(cache(partial(loaders.JSONFileLoader.load_file, loaders.JSONFileLoader())))
+every = cache(loaders.Loader().list_available_services)
+loaders.Loader.list_available_services = lambda self, type_name: every(type_name)
 
 
 @pytest.fixture(scope="session")
