@@ -58,7 +58,7 @@ molecule: setup  ## Every role on hosts of the rehearsal's cloud, two scenarios 
 
 cloud: setup  ## The local cloud against what EC2 promises; ends a rehearsal that runs
 	@python -m rehearsal down
-	python -m rehearsal.privilege "$$(command -v python)" -m pytest -q tests/rehearsal/test_hosts.py
+	python -m rehearsal.privilege "$$(command -v python)" -m pytest -q tests/rehearsal/test_hosts.py tests/rehearsal/test_way_in.py
 	pytest -q tests/rehearsal/test_lifecycle.py tests/rehearsal/test_cloud.py $(PYTEST)
 
 story: setup  ## The main job: launch, repair, stop, start, refuse, tear down

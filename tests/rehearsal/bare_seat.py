@@ -1,32 +1,36 @@
-"""A seat on loopback: real sshd, sudo and PAM in a mount namespace with accounts of its own. Nothing of this machine is written to."""
+"""A seat on loopback: the seat image's own sshd, sudo and PAM, in a mount namespace. Nothing of this machine is written to."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
-POSSIBLE = os.geteuid() == 0 and bool(SSHD and shutil.which("sudo") and shutil.which("useradd") and shutil.which("unshare"))
+from rehearsal import image
+from tests.rehearsal.machine import ROOT, output
+
 MADE = r"""
 set -e
 mount --make-rprivate /
-cp -a /etc "$1/etc"; mkdir -p "$1/home" "$1/var/lib" "$1/run/sshd"; chmod 755 "$1/home" "$1/var" "$1/var/lib" "$1/run"
-for place in etc home var/lib run; do mount --bind "$1/$place" "/$place"; done
+mount -t tmpfs tmpfs "$2"; mkdir "$2/upper" "$2/work" "$2/root"
+mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" "$2/root"
+for place in /dev /proc "$3"; do mkdir -p "$2/root$place"; mount --rbind "$place" "$2/root$place"; done
+exec chroot "$2/root" sh -ec '
 useradd --create-home --shell /bin/bash ubuntu
 install -d -o ubuntu -m 700 /home/ubuntu/.ssh
 install -o ubuntu -m 600 "$1/id_ed25519.pub" /home/ubuntu/.ssh/authorized_keys
-echo 'ubuntu ALL=(ALL) NOPASSWD:ALL' >/etc/sudoers.d/90-cloud-init-users
+echo "ubuntu ALL=(ALL) NOPASSWD:ALL" >/etc/sudoers.d/90-cloud-init-users
 chmod 440 /etc/sudoers /etc/sudoers.d/90-cloud-init-users
-ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key
+ssh-keygen -q -t ed25519 -N "" -f /etc/ssh/ssh_host_ed25519_key
+mkdir -p /run/sshd
+rm /usr/bin/cloud-init  # its work is done above: nothing boots here
 echo ready
 exec sleep infinity
+' sh "$4"
 """
 
 
@@ -43,7 +47,10 @@ class Seat:
         self.folder, self.name, self.port = folder, name, free_port()
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / "id_ed25519"], check=True)
         self.key = (folder / "id_ed25519.pub").read_text().strip()
-        command = ["unshare", "--mount", "sh", "-c", MADE, "sh", str(folder)]
+        (folder / "disk").mkdir()
+        self.image = image.ensure()
+        lower = output("podman", "image", "mount", self.image).strip()
+        command = ["unshare", "--mount", "sh", "-c", MADE, "sh", lower, str(folder / "disk"), str(folder.parent), str(folder)]
         self.space = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd="/")
         assert self.space.stdout.readline() == "ready\n"
         self.sshd: subprocess.Popen | None = None
@@ -51,7 +58,7 @@ class Seat:
         self.write_inventory()
 
     def command(self, *words: str) -> list[str]:
-        return ["nsenter", f"--mount=/proc/{self.space.pid}/ns/mnt", *words]
+        return ["nsenter", f"--mount=/proc/{self.space.pid}/ns/mnt", "chroot", str(self.folder / "disk/root"), *words]
 
     def do(self, script: str) -> str:
         """Run a script on the seat as root, and return what it printed."""
@@ -61,7 +68,7 @@ class Seat:
 
     def serve(self) -> None:
         """Start SSH's server, and wait until it listens."""
-        words = (SSHD, "-D", "-p", str(self.port), "-o", "ListenAddress=127.0.0.1", "-o", "PidFile=none")
+        words = ("/usr/sbin/sshd", "-D", "-p", str(self.port), "-o", "ListenAddress=127.0.0.1", "-o", "PidFile=none")
         self.sshd = subprocess.Popen(self.command(*words), stderr=subprocess.DEVNULL, cwd="/", start_new_session=True)
         until = time.monotonic() + 20
         while time.monotonic() < until:
@@ -105,3 +112,4 @@ class Seat:
         for process in (self.sshd, self.space):
             process.kill()
             process.wait()
+        output("podman", "image", "unmount", self.image)

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.classroom.gpu.plugins.plugin_utils import by_jupyter
-from seat_lab import POSSIBLE, Seat
 
-pytestmark = pytest.mark.skipif(not POSSIBLE, reason="needs root, sshd, sudo and useradd on this machine")
+from tests.rehearsal.bare_seat import Seat
 
 OLD = "2026-01-01T00:00:00+00:00"
 # What a student can do to all who log in, and to the image's account.
