@@ -71,12 +71,14 @@ ENVIRONMENTS = {
         f"chattr -i {PYTHON}/site-packages/ipykernel",
     ),
     "pip's settings name a dead index": Break(
-        f"mkdir -p {HOME}/.config/pip && printf '[global]\\nindex-url = http://127.0.0.1:9/\\n' >{HOME}/.config/pip/pip.conf"
+        f"mkdir -p {HOME}/.config/pip && printf '[global]\\nindex-url = http://127.0.0.1:9/\\n' >{HOME}/.config/pip/pip.conf",
+        unharmed=True,
     ),
-    "conda's settings name a dead channel": Break(f"printf 'channels: [http://127.0.0.1:9/]\\n' >{HOME}/.condarc"),
+    "conda's settings name a dead channel": Break(f"printf 'channels: [http://127.0.0.1:9/]\\n' >{HOME}/.condarc", unharmed=True),
     "a kernel of the student's own that fails": Break(
         f"{STUDENT} mkdir -p {HOME}/.local/lib/python3.11/site-packages/ipykernel &&"
-        f" {STUDENT} sh -c 'echo raise SystemExit >{HOME}/.local/lib/python3.11/site-packages/ipykernel/__init__.py'"
+        f" {STUDENT} sh -c 'echo raise SystemExit >{HOME}/.local/lib/python3.11/site-packages/ipykernel/__init__.py'",
+        unharmed=True,
     ),
     "a start-up file that ends the kernel": Break(
         f"{STUDENT} mkdir -p {HOME}/.ipython/profile_default/startup &&"
@@ -91,7 +93,7 @@ COURSES = {
     "course's repository damaged": Break(f"rm -r {HOME}/dl_tutorial/.git/refs {HOME}/dl_tutorial/.git/objects"),
     "course that is root's": Break(f"chown -R root: {HOME}/dl_tutorial && chmod 700 {HOME}/dl_tutorial"),
     "course without its mode": Break(f"chmod 000 {HOME}/dl_tutorial"),
-    "git's settings are no settings": Break(f"echo '[' >{HOME}/.gitconfig"),
+    "git's settings are no settings": Break(f"echo '[' >{HOME}/.gitconfig", unharmed=True),
     "vim's settings deleted": Break(f"rm {HOME}/.vimrc"),
     "a plugin of vim's deleted": Break(f"rm -r {HOME}/.vim/bundle/*"),
     "vim's folder is root's": Break(
@@ -105,7 +107,7 @@ SYSTEM = {
         "sed -i '/^Package: acl$/,/^$/s/^Status: .*/Status: install ok half-configured/' /var/lib/dpkg/status"
     ),
     "git removed": Break("dpkg --remove --force-depends git"),
-    "APT's own lists deleted": Break("rm -r /var/lib/apt/lists/*"),
+    "APT's own lists deleted": Break("rm -r /var/lib/apt/lists/*", unharmed=True),
     "a source of APT's that is none": Break(
         "echo 'deb [signed-by' >/etc/apt/sources.list.d/student.list; dpkg --remove --force-depends acl",
         r"/etc/apt/sources\.list\.d/student\.list",
@@ -120,34 +122,37 @@ SYSTEM = {
     "no room where packages are kept": Break(
         "mount -t tmpfs -o size=1m,mode=777 full /opt/conda/pkgs; dd if=/dev/zero of=/opt/conda/pkgs/full bs=1k count=2000;"
         f" rm {PYTHON}/site-packages/ipykernel/kernelapp.py",
-        "full|space",
-        "umount /opt/conda/pkgs",
+        mend="umount /opt/conda/pkgs",
     ),
     "/tmp for root alone": Break("chmod 700 /tmp"),
-    "a unit of somebody's that failed": Break("systemd-run --unit=broken /bin/false; sleep 1", "", "systemctl reset-failed"),
-    "our watch over the disk fails": Break("rm -r /var/lib/jupyter"),
+    "a unit of somebody's that failed": Break(
+        "systemd-run --unit=broken /bin/false; sleep 1", mend="systemctl reset-failed", unharmed=True
+    ),
+    "Jupyter's data deleted": Break("rm -r /var/lib/jupyter", unharmed=True),
+    "reserve for a full disk deleted": Break("rm /home/.reserve"),
 }
 
 WAY_IN = {
     "authorized_keys emptied": Break(f": >{HOME}/.ssh/authorized_keys"),
     "authorized_keys deleted with its folder": Break(f"rm -r {HOME}/.ssh"),
     "home for everyone to write": Break(f"chmod 777 {HOME}"),
-    "student's sudo rule lost": Break("rm /etc/sudoers.d/90-cloud-init-users"),
+    "student's sudo rule lost": Break("rm /etc/sudoers.d/90-cloud-init-users", unharmed=True),
     "login shell that does not exist": Break("usermod --shell /bin/nowhere ubuntu"),
-    ".bashrc that prints and exits": Break(f"printf 'echo hello\\nexit 1\\n' >{HOME}/.bashrc"),
-    "PYTHONHOME for everybody": Break("echo PYTHONHOME=/nowhere >>/etc/environment"),
+    ".bashrc that prints and exits": Break(f"printf 'echo hello\\nexit 1\\n' >{HOME}/.bashrc", unharmed=True),
+    "PYTHONHOME for everybody": Break("echo PYTHONHOME=/nowhere >>/etc/environment", unharmed=True),
     "PYTHONPATH for everybody": Break(
-        "mkdir -p /srv/own && echo 'raise SystemExit' >/srv/own/json.py && echo PYTHONPATH=/srv/own >>/etc/environment"
+        "mkdir -p /srv/own && echo 'raise SystemExit' >/srv/own/json.py && echo PYTHONPATH=/srv/own >>/etc/environment",
+        unharmed=True,
     ),
-    "sshd frozen": Break(f"kill -STOP {SSHD}", "SSH", f"kill -CONT {SSHD}"),
-    "sshd stopped": Break("systemctl disable --now ssh", "SSH", "systemctl enable --now ssh"),
+    "sshd frozen": Break(f"kill -STOP {SSHD}"),
+    "sshd stopped": Break("systemctl disable --now ssh"),
     "sshd's settings are none": Break(
         "echo Nonsense >>/etc/ssh/sshd_config; systemctl restart ssh || true",
-        "SSH",
+        r"sshd_config.*Nonsense.*In the terminal of its Jupyter correct",
         "sed -i '/^Nonsense/d' /etc/ssh/sshd_config; systemctl restart ssh",
     ),
-    "logins forbidden": Break("touch /etc/nologin", r"nologin", "rm /etc/nologin"),
-    "student's account has ended": Break("chage --expiredate 0 ubuntu", "", "chage --expiredate -1 ubuntu"),
+    "logins forbidden": Break("touch /etc/nologin"),
+    "student's account has ended": Break("chage --expiredate 0 ubuntu"),
 }
 
 PORTS = {

@@ -174,8 +174,9 @@ def test_jupyters_cell_puts_both_ways_back_and_says_what_it_did(before: Seat, br
     said = before.do(f"PATH={tools}:$PATH /usr/bin/python3 {cell}").strip()
     if broken:
         before.do("sed -i /Nonsense/d /etc/ssh/sshd_config")
-        with pytest.raises(by_jupyter.NoHelp, match="`/usr/sbin/sshd -t` fails: .*"):
+        with pytest.raises(by_jupyter.NoHelp, match=r"refuses its own settings \('/etc/ssh/sshd_config: line \d+: .*Nonsense") as told:
             by_jupyter.mended(said.splitlines())
+        assert told.value.fix == "correct that line, then type `sudo systemctl restart ssh`"
         return
     assert "account classroom: made" in by_jupyter.mended(said.splitlines())
     assert (tmp_path / "asked").read_text().splitlines() == ["unmask ssh.service ssh.socket", "restart ssh"]

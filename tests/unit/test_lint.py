@@ -56,7 +56,7 @@ FILES = {
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project that is clean, on a branch that has left main."""
     folder = tmp_path_factory.mktemp("project")
-    for name, text in (FILES | {"tests/lint.py": (ROOT / "tests/lint.py").read_text()}).items():
+    for name, text in (FILES | {name: (ROOT / name).read_text() for name in ("tests/lint.py", "pyproject.toml")}).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
     me = ["-c", "user.name=x", "-c", "user.email=x@example.org"]

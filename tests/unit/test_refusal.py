@@ -121,6 +121,12 @@ def test_where_jupyter_did_not_help_it_is_not_named_as_the_way_back() -> None:
     assert "stop.yml -e seats=s01" in str(refusal.Refused(SEAT, [heard(SAID["stopped"][0])]).without("{x}"))
 
 
+def test_what_a_person_can_do_in_jupyter_is_the_only_way_back_that_is_named() -> None:
+    error = refusal.Refused(SEAT, [heard(SAID["stopped"][0])]).without("SSH's server refuses its settings ('line {7}')", fix="correct it")
+    assert str(error).endswith(". SSH's server refuses its settings ('line (7)'). In the terminal of its Jupyter correct it.")
+    assert "stop.yml" not in str(error)
+
+
 def test_a_port_that_a_rule_on_the_seat_closes_is_told_from_a_network_that_is_not_let_in() -> None:
     error = refusal.Refused(SEAT, [heard(SAID["silent"][0])])
     assert "access.yml -e here=true" in str(error) and "access.yml -e here=true" in str(error.without("timed out"))

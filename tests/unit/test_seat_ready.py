@@ -194,8 +194,9 @@ def test_a_seat_that_refuses_is_put_right_by_its_jupyter_once(after: list[refusa
 def test_a_jupyter_that_does_not_help_is_said_and_under_check_it_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(by_jupyter.socket, "create_connection", Mock(side_effect=OSError("timed out")))
     seat = Action(refused(refusal.KEY), launched=ago(3600), jupyter=JUPYTER, ways=WAYS)
-    with pytest.raises(refusal.Refused, match=r"Its Jupyter does not help \(timed out\). Have its files saved"):
+    with pytest.raises(refusal.Refused, match=r"Its Jupyter does not help \(timed out\). Have its files saved") as told:
         seat.run(None, {})
+    assert told.value.__cause__ is None  # Ansible prints a cause, too, and that one says to type what was just typed
     seat = Action(refused(refusal.KEY), launched=ago(3600), jupyter=JUPYTER, ways=WAYS)
     seat._task.check_mode = True
     with pytest.raises(refusal.Refused, match="puts it right through the seat's Jupyter"):

@@ -58,11 +58,12 @@ class ActionModule(ActionBase):
         if not (jupyter and ways and isinstance(error, refusal.Refused)) or self._task.check_mode:
             raise error
         if mended is not None:
-            raise error.without(f"it put right what it could: {', '.join([*mended, 'SSH was started anew'])}", answered=True) from error
+            raise error.without(f"it put right what it could: {', '.join([*mended, 'SSH was started anew'])}", answered=True) from None
         try:
             return by_jupyter.put_back(jupyter["url"], Path(jupyter["class_dir"]), error.seat.seat, ways)
         except by_jupyter.NoHelp as reason:
-            raise error.without(str(reason)) from error
+            # Ansible prints each cause beside what it caused, and this one ends with what was just tried.
+            raise error.without(str(reason), fix=reason.fix) from None
 
     def told(self, result: dict, mended: list[str] | None) -> dict:
         """Return what the module says, and that the way to it had to be put back."""

@@ -27,7 +27,12 @@ HOST_KEYS = "ssh_host_*_key"
 
 
 class NoWayIn(Exception):
-    """One sentence that says why a way in cannot be kept."""
+    """One sentence that says why a way in cannot be kept; `fix`: what to do in the terminal of the seat's Jupyter, where that is known."""
+
+    def __init__(self, sentence: str, fix: str = "") -> None:
+        """Keep both."""
+        super().__init__(sentence)
+        self.fix = fix
 
 
 @dataclass(frozen=True)
@@ -200,10 +205,14 @@ def keep(ways: Ways, check: bool = False) -> list[str]:
 def serve() -> None:
     """Have SSH's server start anew; not where its settings are broken, for it may still hold a connection. Raises NoWayIn."""
     if not os.path.exists(SSHD):
-        raise NoWayIn("SSH's server is not installed: type `sudo apt-get install openssh-server` in Jupyter's terminal")
+        raise NoWayIn("SSH's server is not installed", "type `sudo apt-get install --reinstall openssh-server`")
     for key in Path("/etc/ssh").glob(HOST_KEYS):
         give(key, "root", 0o600)
     run("mkdir", "--parents", "/run/sshd")  # sshd wants it for its test, too
-    run(SSHD, "-t")
+    done = subprocess.run([SSHD, "-t"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode:
+        # The first line names file and line, the last one only counts.
+        words = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[0].strip().rstrip(".")
+        raise NoWayIn(f"SSH's server refuses its own settings ('{words}')", "correct that line, then type `sudo systemctl restart ssh`")
     run("systemctl", "unmask", "ssh.service", "ssh.socket")
     run("systemctl", "restart", "ssh")

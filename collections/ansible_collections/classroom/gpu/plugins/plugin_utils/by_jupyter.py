@@ -30,12 +30,17 @@ try:
     serve()
     print(json.dumps({{"mended": mended}}))
 except NoWayIn as error:
-    print(json.dumps({{"trouble": str(error)}}))
+    print(json.dumps({{"trouble": str(error), "fix": error.fix}}))
 """
 
 
 class NoHelp(Exception):
-    """A clause that says why Jupyter does not lead to the seat."""
+    """A clause that says why Jupyter does not lead to the seat; `fix`: what a person can do in its terminal, where that is known."""
+
+    def __init__(self, clause: str, fix: str = "") -> None:
+        """Keep both."""
+        super().__init__(clause)
+        self.fix = fix
 
 
 def program(ways: dict[str, str]) -> str:
@@ -55,7 +60,7 @@ def mended(lines: list[str]) -> list[str]:
     except (ValueError, IndexError):
         raise NoHelp(f"sudo in it says '{lines[-1] if lines else 'nothing'}'") from None
     if "trouble" in said:
-        raise NoHelp(said["trouble"])
+        raise NoHelp(said["trouble"], said["fix"])
     return said["mended"]
 
 

@@ -113,9 +113,12 @@ class Seat:
 class Refused(AnsibleConnectionFailure):
     """A seat that no account comes to: Ansible's `unreachable`, with the cause in a sentence."""
 
-    def __init__(self, seat: Seat, heard: list[Heard], jupyter: str = "", answered: bool = False) -> None:
-        """Keep what each account heard; jupyter: why that way does not lead there either, answered: although it was gone."""
-        super().__init__(sentence(seat, heard, jupyter, answered))
+    def __init__(self, seat: Seat, heard: list[Heard], jupyter: str = "", answered: bool = False, fix: str = "") -> None:
+        """Keep what each account heard; jupyter: why that way does not lead there either, answered: although it was gone.
+
+        fix: what a person can do in Jupyter's terminal.
+        """
+        super().__init__(sentence(seat, heard, jupyter, answered, fix))
         self.seat, self.heard = seat, heard
 
     @property
@@ -123,9 +126,9 @@ class Refused(AnsibleConnectionFailure):
         """Say whether a machine that is still booting would have said the same."""
         return self.heard[-1].kind.boots
 
-    def without(self, jupyter: str, answered: bool = False) -> Refused:
+    def without(self, jupyter: str, answered: bool = False, fix: str = "") -> Refused:
         """Return the same where Jupyter, which was tried in its turn, did not help."""
-        return Refused(self.seat, self.heard, jupyter, answered)
+        return Refused(self.seat, self.heard, jupyter, answered, fix)
 
 
 def kind_of(text: str) -> Kind:
@@ -152,10 +155,10 @@ def last_line(text: str, kind: Kind) -> str:
     return (telling or lines or [""])[-1][:LONGEST].rstrip(".")
 
 
-def sentence(seat: Seat, heard: list[Heard], jupyter: str, answered: bool) -> str:
+def sentence(seat: Seat, heard: list[Heard], jupyter: str, answered: bool, fix: str) -> str:
     """Return what is wrong with a seat and what to do about it. What is no account's own matter is all that counts."""
     last = heard[-1]
-    back = way_back(last.kind, jupyter, answered).format(**vars(seat))
+    back = way_back(last.kind, jupyter, answered, fix).format(**vars(seat))
     if not last.kind.account:
         return f"{seat.seat} cannot be reached over SSH: {clause(last, seat)}. {back}."
     accounts: dict[str, list[str]] = {}
@@ -170,10 +173,13 @@ def clause(one: Heard, seat: Seat) -> str:
     return one.kind.clause.format(said=one.said.replace("'", '"'), **vars(seat))
 
 
-def way_back(kind: Kind, jupyter: str, answered: bool) -> str:
+def way_back(kind: Kind, jupyter: str, answered: bool, fix: str) -> str:
     """Return what to do; where Jupyter was to put it right and did not, why, and what is left."""
+    jupyter = jupyter.replace("{", "(").replace("}", ")")
+    if fix:
+        return f"{jupyter[:1].upper()}{jupyter[1:]}. In the terminal of its Jupyter {fix}"
     if answered and kind is SILENT:
         return RULE + POWER
     if not jupyter or kind.back != BY_JUPYTER:
         return kind.back
-    return f"Its Jupyter does not help ({jupyter.replace('{', '(').replace('}', ')')}). {ANEW if kind.account else POWER}"
+    return f"Its Jupyter does not help ({jupyter}). {ANEW if kind.account else POWER}"
