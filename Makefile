@@ -1,4 +1,4 @@
-# make setup · lock · rehearsal · test · test-all · lint · unit · molecule · story · browser · bench · clean
+# make setup · lock · rehearsal · test · test-all · lint · unit · modules · molecule · story · browser · bench · clean
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
@@ -17,13 +17,16 @@ SKIP = nvidia_driver-debian nvidia_driver-branches nvidia_driver-gpus cuda-nvcc 
 # Scenarios that take longest, and so begin first: one that begins last would keep a core waiting.
 LONG = jupyter-2018 nvidia_driver-debian jupyter conda_env nvidia_driver course
 
-# Unit tests that test-all adds: fifty environments, 500 seats, whole playbooks under every fault, what another test says, too.
-UNIT = -m "not slow"
+# Tests that test-all adds: fifty environments, 500 seats, whole playbooks under every fault, what another test says, too.
+PYTEST = -m "not slow"
 
-.PHONY: setup lock rehearsal test test-all lint unit molecule cloud story browser bench clean
+# Two a core: each waits for daemons at times.
+WORKERS = $$(python -c 'import os; print(os.cpu_count() * 2)')
+
+.PHONY: setup lock rehearsal test test-all lint unit modules molecule cloud story browser bench clean
 
 # Lint and unit run side by side, for each leaves a core idle for a while; all else has the machine to itself.
-ifneq ($(filter-out lint unit,$(or $(MAKECMDGOALS),setup)),)
+ifneq ($(filter-out lint unit modules,$(or $(MAKECMDGOALS),setup)),)
 .NOTPARALLEL:
 else
 MAKEFLAGS += --jobs=2 --output-sync=target
@@ -44,8 +47,11 @@ rehearsal: setup  ## A class of two, end to end, on a local cloud
 lint: setup  ## Style of YAML, Ansible and Python: of what changed since main; of everything in CI and with ALL=1
 	@python tests/lint.py $(if $(ALL),--all)
 
-unit: setup  ## Pure functions, and the roles' contracts
-	@pytest -q -n $$(python -c 'import os; print(os.cpu_count() * 2)') --dist worksteal $(UNIT)  # each waits for daemons at times
+unit: setup  ## Pure functions, and what files of the project promise each other: seconds, and nothing else is needed
+	@pytest -q -n $(WORKERS) tests/unit tests/contract $(PYTEST)
+
+modules: setup  ## Modules and whole playbooks against EC2's API in a process, and seat modules on folders
+	@pytest -q -n $(WORKERS) --dist worksteal tests/modules tests/api tests/playbooks $(PYTEST)
 
 molecule: setup  ## Every role on hosts of the rehearsal's cloud, two scenarios at a time: each is a class of its own
 	@mkdir -p test-results
@@ -58,7 +64,7 @@ molecule: setup  ## Every role on hosts of the rehearsal's cloud, two scenarios 
 
 cloud: setup  ## The local cloud against what EC2 promises; ends a rehearsal that runs
 	@python -m rehearsal down
-	python -m rehearsal.privilege "$$(command -v python)" -m pytest -q tests/rehearsal/test_hosts.py tests/rehearsal/test_way_in.py
+	python -m rehearsal.hosts.privilege "$$(command -v python)" -m pytest -q tests/rehearsal/test_hosts.py tests/rehearsal/test_way_in.py
 	pytest -q tests/rehearsal/test_lifecycle.py tests/rehearsal/test_cloud.py $(PYTEST)
 
 story: setup  ## The main job: launch, repair, stop, start, refuse, tear down
@@ -76,8 +82,7 @@ ROWS =
 bench: setup  ## Today's build beside BASE's (the last release), RUNS times in turn, as ratios into docs/figures.md; ROWS="noop1 repair"
 	@python -m tests.bench --base "$(BASE)" --runs "$(RUNS)" --rows $(ROWS)
 
-test: PYTEST = -m "not slow"
-test-all: UNIT =
+test-all: PYTEST =
 test-all: SKIP =
 test-all: ALL = 1
 test-all: ON = || failed=1
@@ -85,7 +90,7 @@ test-all: ON = || failed=1
 # the last part: a night has to tell all of it. CONTRIBUTING.md says how to run a part alone.
 test test-all: setup
 	@failed=0
-	$(MAKE) --no-print-directory lint unit 'UNIT=$(UNIT)' 'ALL=$(ALL)' $(ON)
+	$(MAKE) --no-print-directory lint unit modules 'PYTEST=$(PYTEST)' 'ALL=$(ALL)' $(ON)
 	for part in cloud molecule story; do $(MAKE) --no-print-directory $$part 'SKIP=$(SKIP)' 'PYTEST=$(PYTEST)' $(ON); done
 	python -m rehearsal down
 	exit $$failed
@@ -95,7 +100,7 @@ PIP_SECTION = import sys, yaml; print(*next(d["pip"] for d in yaml.safe_load(ope
 
 lock: setup  ## Make the pins again: the controller's, the rehearsal's channel, the seats' tools, every stack
 	@$(LOCK) --universal --python-version 3.11 requirements.in -o requirements.txt
-	$(LOCK) --universal --python-version 3.11 rehearsal/channel-requirements.in -o rehearsal/channel-requirements.txt
+	$(LOCK) --universal --python-version 3.11 rehearsal/mirrors/channel-requirements.in -o rehearsal/mirrors/channel-requirements.txt
 	for role in conda_env jupyter; do
 	  $(LOCK) --universal --python-version 3.10 roles/$$role/files/requirements.in -o roles/$$role/files/requirements.txt
 	done

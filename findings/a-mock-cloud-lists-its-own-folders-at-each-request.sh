@@ -2,7 +2,7 @@
 # One would guess: moto's server knows its services once it has answered a first request, so that a further one costs what its answer does.
 # True: to find who answers, it lists the folder that moto is installed in at each request, and asks of each of its 180 or so entries in turn
 # whether it is a folder. Whoever asks it beforehand whether it has a service (get_backend_for_host) pays that twice.
-# Why it matters here: unit tests ask thousands of times. The rehearsal makes that list once a process (rehearsal/api/gaps.py).
+# Why it matters here: unit tests ask thousands of times. The rehearsal makes that list once a process (rehearsal/api/moto_patches.py).
 # Source: moto 5.2.5, moto_server/werkzeug_app.py (get_backend_for_host) and backends.py (list_of_moto_modules).
 set -euo pipefail
 folder=$(mktemp -d)

@@ -10,7 +10,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from rehearsal import REGION, commands, privilege, state
+from rehearsal import REGION, commands, state
+from rehearsal.hosts import privilege
 
 ALWAYS = "always"
 
@@ -108,9 +109,9 @@ def main(argv: list[str]) -> int:
 def _run(options: argparse.Namespace) -> int:
     if hasattr(commands, options.command):
         return getattr(commands, options.command)(options)
-    from rehearsal import scarcity
+    from rehearsal import fault_commands
 
-    return getattr(scarcity, options.command)(options)
+    return getattr(fault_commands, options.command)(options)
 
 
 if __name__ == "__main__":

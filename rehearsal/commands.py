@@ -24,7 +24,7 @@ def up(options: Namespace) -> int:
             return _already(place, options.cidr)
         throttle = ["--throttle"] if options.throttle else []
         if options.no_hosts:
-            daemon.start(place, "rehearsal.alone", "--state", str(place.folder), "--port", str(options.port), *throttle)
+            daemon.start(place, "rehearsal.api_daemon", "--state", str(place.folder), "--port", str(options.port), *throttle)
         else:
             _clean()
             if not _healthy(options.cidr):
@@ -84,9 +84,10 @@ def doctor(options: Namespace) -> int:
 
 def problems() -> tuple[type[Exception], ...]:
     """Return the errors whose text is all that a user needs; imported only when one of them may have happened."""
-    from rehearsal import apt, channel, hosts, image, mirrors, network
+    from rehearsal.hosts import containers, image, network
+    from rehearsal.mirrors import apt, build, conda_channel
 
-    return apt.AptError, channel.ChannelError, hosts.HostError, image.ImageError, mirrors.MirrorError, network.NetworkError
+    return apt.AptError, conda_channel.ChannelError, containers.HostError, image.ImageError, build.MirrorError, network.NetworkError
 
 
 def _place(options: Namespace) -> Place:
@@ -105,7 +106,7 @@ def _already(place: Place, cidr: str) -> int:
 def _healthy(cidr: str, loud: bool = False) -> bool:
     """Check the machine; print what is wrong with the command that mends it, and what is right if loud."""
     from rehearsal import doctor as doctor_
-    from rehearsal.network import Network
+    from rehearsal.hosts.network import Network
 
     checks = doctor_.checks(Network(cidr))
     for check in checks:
@@ -118,11 +119,12 @@ def _healthy(cidr: str, loud: bool = False) -> bool:
 
 def _prepare() -> None:
     """Make image and mirrors, side by side: both mostly wait for downloads."""
-    from rehearsal import image, mirrors
+    from rehearsal.hosts import image
+    from rehearsal.mirrors import build
 
     print("Preparing the seat image and the mirrors (the first time takes a minute or two) ...", flush=True)
     with ThreadPoolExecutor(2) as pool:
-        for job in [pool.submit(image.ensure), pool.submit(mirrors.prepare)]:
+        for job in [pool.submit(image.ensure), pool.submit(build.prepare)]:
             job.result()
 
 
@@ -139,8 +141,8 @@ def _start_with_hosts(*arguments: str) -> None:
 
 def _clean() -> list[str]:
     """Remove what a server that was killed left. Returns what it was."""
-    from rehearsal.hosts import sweep
-    from rehearsal.network import Network
+    from rehearsal.hosts.containers import sweep
+    from rehearsal.hosts.network import Network
 
     removed = sweep()
     Network().down()

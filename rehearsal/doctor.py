@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from rehearsal import disks, firewall, hosts, privilege
-from rehearsal.network import Network
+from rehearsal.hosts import containers, disks, firewall, privilege
+from rehearsal.hosts.network import Network
 
 PROGRAMS = ("podman", "crun", "nft", "ip", "nsenter", "setpriv", "unshare", "dpkg-deb", "tcc", "gpg", "gpg-agent", "gpgconf")
 PACKAGES = "podman crun nftables iproute2 util-linux uidmap mmdebstrap dpkg tcc gpg gpg-agent gpgconf"
@@ -109,7 +109,7 @@ def _routes() -> list[dict]:
 
 
 def _resolver() -> Check:
-    found = "nameserver" in hosts.resolver()
+    found = "nameserver" in containers.resolver()
     detail = "hosts ask this machine's name servers" if found else "only a name server on loopback is known, which hosts cannot reach"
     return Check("resolver", found, detail, "add a line `nameserver ADDRESS`, a server of your network, to /etc/resolv.conf")
 

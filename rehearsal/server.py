@@ -14,11 +14,12 @@ from functools import partial
 
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
-from rehearsal import API_PORT, API_URL, mirrors, state
+from rehearsal import API_PORT, API_URL, state
 from rehearsal.api.cloud import Cloud
 from rehearsal.api.setup import build
-from rehearsal.hosts import Hosts, sweep
-from rehearsal.network import Network
+from rehearsal.hosts.containers import Hosts, sweep
+from rehearsal.hosts.network import Network
+from rehearsal.mirrors import build as mirrors_build
 from rehearsal.state import MACHINE, Place
 
 log = logging.getLogger("rehearsal.server")
@@ -52,7 +53,7 @@ def bring_up(network: Network, throttle: bool, stack: ExitStack) -> dict[str, st
     cloud.hosts = Hosts(network, cloud.guest_exited)
     stack.callback(cloud.hosts.close)
     stack.callback(cloud.close)
-    stack.callback(mirrors.serve(mirrors.prepare()).close)
+    stack.callback(mirrors_build.serve(mirrors_build.prepare()).close)
     credentials = state.new_credentials()
     application = build(cloud, network.cidr, **credentials)
     for address in ("127.0.0.1", network.gateway):

@@ -22,7 +22,7 @@ from typing import Any
 import boto3
 import yaml
 
-from rehearsal import image
+from rehearsal.hosts import image
 
 ROOT = Path(__file__).parents[2]
 

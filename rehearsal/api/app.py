@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.wrappers import Request, Response
 
-from . import control, errors, faults, reads
+from . import control, errors, eventual_consistency, faults
 from .auth import Gatekeeper, Scope, parse
 from .errors import Call, Refused
 from .metadata import Metadata
@@ -80,7 +80,7 @@ class Application:
         if call.action == "DescribeInstanceStatus":
             self.cloud.probe()
         try:
-            with self.cloud.lock, reads.without_young(faults.stale()):
+            with self.cloud.lock, eventual_consistency.without_young(faults.stale()):
                 response = Response.from_app(self.moto, request.environ, buffered=True)
             if response.status_code == 404 and not response.get_data():
                 raise NotImplementedError  # how moto says that it knows no such operation

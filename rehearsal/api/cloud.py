@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rehearsal.hosts import HostError, HostSpec
+from rehearsal.hosts.containers import HostError, HostSpec
 
 from .errors import Call
 from .faults import BOOT, FREEZE
@@ -22,7 +22,7 @@ from .instances import BY_GUEST, failure
 from .limits import Limits
 
 if TYPE_CHECKING:
-    from rehearsal.hosts import Hosts
+    from rehearsal.hosts.containers import Hosts
 
     from .instances import HostedInstance
 

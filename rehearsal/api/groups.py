@@ -6,7 +6,7 @@ from collections import defaultdict
 from ipaddress import IPv4Network
 from typing import Any
 
-from rehearsal.firewall import Rule
+from rehearsal.hosts.firewall import Rule
 
 PROTOCOLS = ("tcp", "udp", "icmp", "-1")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from . import catalogue, fleet, gaps, images, instances, launch, protection, reads, service_quotas, volumes
+from . import catalogue, eventual_consistency, fleet, images, instances, launch, moto_patches, protection, service_quotas, volumes
 from .app import Application
 from .auth import Gatekeeper, valid_regions
 from .cloud import Cloud
@@ -21,13 +21,13 @@ def build(cloud: Cloud, cidr: str, access_key: str, secret_key: str) -> Applicat
     """
     os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"  # roles attach AmazonSSMManagedInstanceCore, which moto hides by default
     catalogue.install()
-    gaps.install(cidr)
+    moto_patches.install(cidr)
     volumes.install()
     instances.install(cloud)
     launch.install(cloud)
     images.install(cloud)
     fleet.install()
     protection.install()
-    reads.install()
+    eventual_consistency.install()
     service_quotas.install(cloud)
     return Application(cloud, Gatekeeper(access_key, secret_key, valid_regions()))

@@ -19,7 +19,7 @@ import yaml
 from rehearsal import doctor, state
 from tests.bench.builds import ROOT, BenchError, Build
 from tests.bench.processes import Done, run
-from tests.rehearsal.organiser import Classroom, Run, tags
+from tests.support.classroom import Classroom, Run, tags
 
 NAME = "bench"
 SEATS = [f"s{number:02}" for number in range(1, 21)]

@@ -6,11 +6,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.classroom.gpu.plugins.module_utils.jupyter import Jupyter
+from ansible_collections.classroom.gpu.plugins.module_utils.jupyter.client import Jupyter
 from playwright.sync_api import Browser, Error, Locator, Page, expect
 
 from tests.browser.chromium import LIMIT
-from tests.rehearsal.organiser import ROOT
+from tests.support.classroom import ROOT
 
 PICTURES = ROOT / "test-results" / "browser"
 SCREEN = {"width": 1280, "height": 900}

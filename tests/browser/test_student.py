@@ -12,12 +12,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from ansible_collections.classroom.gpu.plugins.filter.password import seat_password
-from ansible_collections.classroom.gpu.plugins.module_utils.jupyter import Jupyter
+from ansible_collections.classroom.gpu.plugins.module_utils.jupyter.client import Jupyter
 from playwright.sync_api import Browser, Error, expect
 
 from tests.browser.chromium import chromium
 from tests.browser.lab import PICTURES, Lab, at_lab, text, untouched
-from tests.rehearsal.organiser import Classroom, tags
+from tests.support.classroom import Classroom, tags
 
 SEAT = "s01"
 RUNS = [1, *(pytest.param(number, marks=pytest.mark.slow) for number in range(2, 11))]

@@ -12,7 +12,7 @@ from jinja2 import Environment, StrictUndefined
 
 ROLE = Path(__file__).parents[2] / "roles/jupyter"
 TASKS = yaml.safe_load((ROLE / "tasks/main.yml").read_text())
-FILES = next(task["classroom.gpu.files"]["files"] for task in TASKS if "classroom.gpu.files" in task)
+FILES = next(task["classroom.gpu.managed_files"]["files"] for task in TASKS if "classroom.gpu.managed_files" in task)
 SETTINGS = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
 OWN = yaml.safe_load((ROLE / "vars/main.yml").read_text())
 FILTERS = {"to_json": json.dumps, "ternary": lambda value, yes, no: yes if value else no}

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from tests.rehearsal.organiser import Classroom
+from tests.support.classroom import Classroom
 
 
 @pytest.fixture(scope="session")

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible_collections.classroom.gpu.plugins.filter.password import seat_password
-from ansible_collections.classroom.gpu.plugins.module_utils.jupyter import Jupyter, JupyterError
+from ansible_collections.classroom.gpu.plugins.module_utils.jupyter.client import Jupyter, JupyterError
 
-from tests.rehearsal.breaks import BREAKS, Break
-from tests.rehearsal.machine import output
-from tests.rehearsal.organiser import ROOT, Classroom, Run
+from tests.support.breaks import BREAKS, Break
+from tests.support.classroom import ROOT, Classroom, Run
+from tests.support.machine import output
 
 pytestmark = pytest.mark.slow
 NAME = "broken"

@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from rehearsal import EXPIRED_KEY, state
-from tests.rehearsal.machine import BOOT_ID, ORGANISER, STRANGER, Organiser, output, rehearsal
+from tests.support.machine import BOOT_ID, ORGANISER, STRANGER, Organiser, output, rehearsal
 
 USER_DATA = "#!/bin/sh\necho ran >> /var/tmp/user-data\n"
 METADATA = {"HttpTokens": "required", "InstanceMetadataTags": "enabled"}

@@ -1,6 +1,6 @@
 """Real hosts, without the API: what a boot, a firewall, a reboot and an end look like from outside.
 
-Needs root and no running cloud: python -m rehearsal.privilege .venv/bin/python -m pytest tests/rehearsal/test_hosts.py
+Needs root and no running cloud: python -m rehearsal.hosts.privilege .venv/bin/python -m pytest tests/rehearsal/test_hosts.py
 """
 
 import os
@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from rehearsal import API_PORT, disks, image, privilege
-from rehearsal.firewall import ORGANISER, STRANGER
-from rehearsal.hosts import Hosts, HostSpec, Rule, sweep
-from rehearsal.network import Network
+from rehearsal import API_PORT
+from rehearsal.hosts import disks, image, privilege
+from rehearsal.hosts.containers import Hosts, HostSpec, Rule, sweep
+from rehearsal.hosts.firewall import ORGANISER, STRANGER
+from rehearsal.hosts.network import Network
 
 FIRST, SECOND = "i-00000000000000a01", "i-00000000000000b02"
 PRIVATE = {FIRST: "172.31.0.4", SECOND: "172.31.16.5"}
@@ -104,7 +105,7 @@ class Cloud:
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     if os.geteuid() != 0 or not privilege.has_cgroup2():
-        pytest.skip("needs root and cgroup2: start it with python -m rehearsal.privilege")
+        pytest.skip("needs root and cgroup2: start it with python -m rehearsal.hosts.privilege")
     if "rehearsal0" in output("ip", "link", "show"):
         pytest.skip("a cloud is running on this machine: python -m rehearsal down")
     image.ensure()

@@ -9,7 +9,7 @@ import boto3
 import pytest
 
 from rehearsal import state
-from tests.rehearsal.machine import Organiser, environment, output, rehearsal, traces
+from tests.support.machine import Organiser, environment, output, rehearsal, traces
 
 
 @pytest.fixture(scope="module")

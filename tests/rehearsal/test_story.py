@@ -20,7 +20,7 @@ import pytest
 import requests
 from ansible_collections.classroom.gpu.plugins.filter.password import jupyter_hash, seat_password
 
-from tests.rehearsal.organiser import ROOT, Classroom, Run, tags
+from tests.support.classroom import ROOT, Classroom, Run, tags
 
 FIGURES: dict[str, dict] = {}
 WANTED = {"s01", "s02"}
@@ -457,7 +457,7 @@ def test_stop_and_start_bring_the_class_back_proven(classroom: Classroom) -> Non
     assert succeed("after_start", classroom.play("site.yml")).changed == {"localhost": 0, "s01": 0, "s02": 0}
 
 
-# --- refusals of a cloud that knows its keys; all others are in tests/contract/test_refusals.py ----------------------------------------
+# --- refusals of a cloud that knows its keys; all others are in tests/playbooks/test_refusals.py ----------------------------------------
 
 EXPIRED = {"AWS_ACCESS_KEY_ID": "AKIAREHEARSALEXPIRED", "AWS_SECRET_ACCESS_KEY": "whatever"}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.classroom.gpu.plugins.plugin_utils import by_jupyter
 
-from tests.rehearsal.bare_seat import Seat
+from tests.support.bare_seat import Seat
 
 OLD = "2026-01-01T00:00:00+00:00"
 # What a student can do to all who log in, and to the image's account.

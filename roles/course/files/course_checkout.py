@@ -1,1 +1,1 @@
-../../../collections/ansible_collections/classroom/gpu/plugins/module_utils/course_checkout.py
+../../../collections/ansible_collections/classroom/gpu/plugins/module_utils/course/checkout.py

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ansible_collections.classroom.gpu.plugins.module_utils import launch
+from ansible_collections.classroom.gpu.plugins.module_utils.ec2 import launch
 from ansible_collections.classroom.gpu.plugins.plugin_utils.known import KnownAction
 
 
 class ActionModule(KnownAction):
-    """By the rules of module_utils/launch.py, which are the module's own."""
+    """By the rules of module_utils/ec2/launch.py, which are the module's own."""
 
     rules = launch

@@ -11,7 +11,8 @@ from ansible.module_utils.errors import UnsupportedError
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.action import ActionBase
 from ansible.template import Templar
-from ansible_collections.classroom.gpu.plugins.module_utils import class_settings, roster
+from ansible_collections.classroom.gpu.plugins.module_utils.classroom import roster
+from ansible_collections.classroom.gpu.plugins.module_utils.classroom import settings as classroom_settings
 from ansible_collections.classroom.gpu.plugins.plugin_utils import guard
 
 ARGUMENTS = {"roles": {"type": "list", "elements": "str", "required": True}, "only": {"type": "str", "default": ""}}
@@ -68,7 +69,7 @@ def unknown(variables: Mapping, roles: list[Role], settings: set[str], file: str
     options = [name for role in roles for name in role.options]
     for name in variables:
         if not all(role.knows(name) for role in roles) or (name.startswith("classroom_") and name not in settings):
-            yield f"Nothing reads {name}.{class_settings.guess(name, [*settings, *options])} Mend or remove it in {file}."
+            yield f"Nothing reads {name}.{classroom_settings.guess(name, [*settings, *options])} Mend or remove it in {file}."
 
 
 class ActionModule(ActionBase):
@@ -99,7 +100,7 @@ class ActionModule(ActionBase):
 
     def problems(self, roles: list[Role], given: Mapping, known: set[str]) -> Iterator[str]:
         """Yield what is wrong with a seat's variables."""
-        file = class_settings.settings_file({"classroom": guard.classroom()})
+        file = classroom_settings.settings_file({"classroom": guard.classroom()})
         variables: dict = {}
         # As core layers them: a role's defaults yield to what is given, what a role makes itself does not.
         for layer in (*(role.defaults for role in roles), given, *(role.own for role in roles)):

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from ansible import context
 from ansible.plugins.callback import CallbackBase
-from ansible_collections.classroom.gpu.plugins.module_utils import launch, power
-from ansible_collections.classroom.gpu.plugins.module_utils.table import table
+from ansible_collections.classroom.gpu.plugins.module_utils.common.table import table
+from ansible_collections.classroom.gpu.plugins.module_utils.ec2 import launch, start_stop
 from ansible_collections.classroom.gpu.plugins.plugin_utils import failures, guard
 
 DOCUMENTATION = """
@@ -23,7 +23,7 @@ WITHOUT_TABLE = ("preflight.yml", "grow.yml")
 # What only looks: site.yml may well put right what it found.
 LOOKING = ("verify.yml",)
 # What a module says of seats that it could not bring so far, and what mends that.
-LOST = {"classroom.gpu.ec2_launch": ("not launched", launch.MENDS), "classroom.gpu.ec2_power": ("not started", power.MENDS)}
+LOST = {"classroom.gpu.ec2_launch": ("not launched", launch.MENDS), "classroom.gpu.ec2_seat_state": ("not started", start_stop.MENDS)}
 LAYERS = {"driver": "driver {}", "toolkit": "CUDA {}", "cudnn": "cuDNN {}", "framework": "{}"}
 
 

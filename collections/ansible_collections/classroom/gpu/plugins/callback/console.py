@@ -5,7 +5,7 @@ from __future__ import annotations
 from ansible import constants, context
 from ansible.playbook.task_include import TaskInclude
 from ansible.plugins.callback import default
-from ansible_collections.classroom.gpu.plugins.module_utils import networks
+from ansible_collections.classroom.gpu.plugins.module_utils.classroom import networks
 from ansible_collections.classroom.gpu.plugins.plugin_utils import failures
 
 DOCUMENTATION = """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.classroom.gpu.plugins.module_utils import networks
+from ansible_collections.classroom.gpu.plugins.module_utils.classroom import networks
 
 
 def groups_as_wanted(groups: list[dict], wanted: dict) -> list[dict]:

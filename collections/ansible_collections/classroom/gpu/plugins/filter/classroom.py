@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.classroom.gpu.plugins.module_utils import class_hours, networks
+from ansible_collections.classroom.gpu.plugins.module_utils.classroom import networks, schedule
 
 DOCUMENTATION = """
 name: own_network
@@ -33,7 +33,7 @@ def stack_digest(folder: str) -> str:
 def end_stamp(text: str) -> str:
     """Return an end of class, as the settings tell it, as tags hold it; anything else is an error."""
     try:
-        return class_hours.stamp(class_hours.end_of(text))
+        return schedule.stamp(schedule.end_of(text))
     except ValueError as error:
         raise AnsibleFilterError(f"classroom_ends: {error}") from error
 
@@ -41,7 +41,7 @@ def end_stamp(text: str) -> str:
 def session_stamps(days: list[dict], zone: str) -> list[list[str]]:
     """Return begin and end of each of the class's sessions as tags hold moments; a session that is none is an error."""
     try:
-        return class_hours.sessions(days, zone)
+        return schedule.sessions(days, zone)
     except ValueError as error:
         raise AnsibleFilterError(f"classroom_sessions: {error}") from error
 
@@ -53,8 +53,8 @@ class FilterModule:
         """Return them by name."""
         return {
             "end_stamp": end_stamp,
-            "end_words": class_hours.words,
-            "end_zone": class_hours.zone_of,
+            "end_words": schedule.words,
+            "end_zone": schedule.zone_of,
             "network_problems": networks.network_problems,
             "own_network": own_network,
             "session_stamps": session_stamps,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.classroom.gpu.plugins.module_utils.password import derive, seat_password
+from ansible_collections.classroom.gpu.plugins.module_utils.classroom.password import derive, seat_password
 
 try:
     from argon2.low_level import Type, hash_secret

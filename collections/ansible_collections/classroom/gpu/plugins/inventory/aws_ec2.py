@@ -6,7 +6,8 @@ from ansible import context
 from ansible.errors import AnsibleError
 from ansible_collections.amazon.aws.plugins.inventory import aws_ec2
 from ansible_collections.amazon.aws.plugins.inventory.aws_ec2 import DOCUMENTATION
-from ansible_collections.classroom.gpu.plugins.module_utils import machines, whose
+from ansible_collections.classroom.gpu.plugins.module_utils.classroom import instances
+from ansible_collections.classroom.gpu.plugins.module_utils.ec2 import ownership
 from ansible_collections.classroom.gpu.plugins.plugin_utils import guard
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
@@ -33,16 +34,16 @@ class InventoryModule(aws_ec2.InventoryModule):
 
     def build_include_filters(self) -> list[dict]:
         """The seats of the class that there are. (A `filters` option with a template makes the parent print a deprecation on each run.)"""
-        return [{"tag:classroom:name": guard.classroom(), "tag-key": "classroom:seat", "instance-state-name": list(machines.ALIVE)}]
+        return [{"tag:classroom:name": guard.classroom(), "tag-key": "classroom:seat", "instance-state-name": list(instances.ALIVE)}]
 
     def _query(self, *asked) -> dict[str, list[dict]]:
         """The seats that run, but for those whose machine a person has to name first: of two for one seat neither is a host."""
         found, classroom = super()._query(*asked)["aws_ec2"], guard.classroom()
         folders = map(str, guard.classes().glob(f"*-{self.region}/{classroom}"))
-        held = whose.held(whose.claims_of(found, classroom, *folders), classroom, self.region)
+        held = ownership.held(ownership.claims_of(found, classroom, *folders), classroom, self.region)
         for one in held.values():
             self.display.display(f"Not in the inventory: {one.message.splitlines()[0]}", stderr=True)
-        seats = [one for one in found if machines.tags(one)["classroom:seat"] not in held]
+        seats = [one for one in found if instances.tags(one)["classroom:seat"] not in held]
         return {"aws_ec2": [one for one in seats if one["State"]["Name"] == "running"]}
 
     def client(self, *args, **kwargs):

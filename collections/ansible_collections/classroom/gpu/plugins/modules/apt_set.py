@@ -154,8 +154,9 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import ConnectionError as UrlError
 from ansible.module_utils.urls import open_url
-from ansible_collections.classroom.gpu.plugins.module_utils import alternatives, apt, causes
-from ansible_collections.classroom.gpu.plugins.module_utils.apt_stage import (
+from ansible_collections.classroom.gpu.plugins.module_utils.apt import alternatives
+from ansible_collections.classroom.gpu.plugins.module_utils.apt import packages as apt
+from ansible_collections.classroom.gpu.plugins.module_utils.apt.stage import (
     ETC,
     STAGE,
     Failed,
@@ -168,6 +169,7 @@ from ansible_collections.classroom.gpu.plugins.module_utils.apt_stage import (
     read,
     write,
 )
+from ansible_collections.classroom.gpu.plugins.module_utils.common import path_errors
 
 KEY_SECONDS, KEY_BYTES = 20, 1 << 20
 PATH = {"type": "path", "required": True}
@@ -501,7 +503,7 @@ def expected(found: dict, wanted: apt.Wanted, todo: apt.Work) -> list[str]:
     return sorted([*lines(held, wanted), *(f"{name} {version}" for name, version in coming.items())])
 
 
-@causes.told
+@path_errors.told
 def main() -> None:
     """Compare the set with the machine, and bring the machine to it."""
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
@@ -514,7 +516,7 @@ def main() -> None:
     except Refused as error:
         module.fail_json(msg=f"{error}. Nothing was changed for {module.params['name']}.")
     except (Failed, OSError) as error:
-        why = causes.cause(error, "/var").removesuffix(".") if isinstance(error, OSError) else error
+        why = path_errors.cause(error, "/var").removesuffix(".") if isinstance(error, OSError) else error
         module.fail_json(msg=f"{why}. {module.params['name']} is incomplete: the next run goes on from here.")
     for said in result["mended"]:
         module.warn(f"{said}.")

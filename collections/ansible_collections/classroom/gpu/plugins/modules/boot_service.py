@@ -80,7 +80,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.classroom.gpu.plugins.module_utils import causes, control_group, port_holder, processes, troubles
+from ansible_collections.classroom.gpu.plugins.module_utils.common import cgroup, path_errors, processes, tcp_listener
+from ansible_collections.classroom.gpu.plugins.module_utils.seat import health as seat_health
 
 PROPERTIES = ("LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload", "MainPID", "ControlGroup", "FreezerState")
 TIMES, PAUSE = 3, 2  # how often a service is asked before it counts as one that does not answer, and the seconds between
@@ -136,16 +137,16 @@ def answers(module: AnsibleModule, asked: dict) -> bool:
     return False
 
 
-def obstacle(name: str, port: int, group: str, holder: port_holder.Holder | None) -> str:
+def obstacle(name: str, port: int, group: str, holder: tcp_listener.Holder | None) -> str:
     """Say who holds the service's port, if that is a process outside the service's control group; else nothing."""
-    if holder is None or port_holder.belongs(holder, group):
+    if holder is None or tcp_listener.belongs(holder, group):
         return ""
     return f"{name} cannot start: {holder} listens on its port {port}. End it ('sudo kill {holder.pid}' on the seat), and run this again."
 
 
 def wall(module: AnsibleModule, name: str, port: int) -> str:
     """Say which rule of the seat's firewall keeps even the seat from the service, which a restart would wait for in vain; else nothing."""
-    shut = troubles.everywhere(troubles.firewall(module, port))
+    shut = seat_health.everywhere(seat_health.firewall(module, port))
     look = "look with 'sudo nft -a list ruleset' on the seat, delete it, and run this again"
     return f"{name} cannot answer: a rule of the seat's firewall ('{shut[0]}') shuts port {port}: {look}." if shut else ""
 
@@ -203,7 +204,7 @@ def reasons(module: AnsibleModule, state: dict, wakes: bool) -> list[str]:
     return files or ([SILENT] if asked and running and not wakes and not answers(module, asked) else [])
 
 
-@causes.told
+@path_errors.told
 def main() -> None:
     """Compare the running service with the disk, ask it, and bring it up to date."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
@@ -213,10 +214,10 @@ def main() -> None:
     waking = halted(state)
     for step in [] if module.check_mode else waking:
         carry_out(module, step, state)
-    busy = control_group.busy(shown)
+    busy = cgroup.busy(shown)
     steps, due = plan(state, reasons(module, state, module.check_mode and bool(waking)), busy, module.params["interrupt"])
     if port and "restart" in steps:
-        blocked = obstacle(name, port, state.get("ControlGroup", ""), port_holder.holder(port)) or wall(module, name, port)
+        blocked = obstacle(name, port, state.get("ControlGroup", ""), tcp_listener.holder(port)) or wall(module, name, port)
         if blocked:
             module.fail_json(msg=blocked)
     for step in [] if module.check_mode else steps:

@@ -205,8 +205,10 @@ import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.classroom.gpu.plugins.module_utils import causes, conda_engine
-from ansible_collections.classroom.gpu.plugins.module_utils.conda_prefix import (
+from ansible_collections.classroom.gpu.plugins.module_utils.common import path_errors
+from ansible_collections.classroom.gpu.plugins.module_utils.common.rights import give_back, taken, told
+from ansible_collections.classroom.gpu.plugins.module_utils.conda import engine as conda_engine
+from ansible_collections.classroom.gpu.plugins.module_utils.conda.prefix import (
     Found,
     Wanted,
     clock,
@@ -217,7 +219,6 @@ from ansible_collections.classroom.gpu.plugins.module_utils.conda_prefix import 
     wanted,
     write_state,
 )
-from ansible_collections.classroom.gpu.plugins.module_utils.rights import give_back, taken, told
 
 SPEC = {
     "path": {"type": "path", "required": True},
@@ -269,7 +270,7 @@ class CondaEnv:
             cache.mkdir(parents=True, exist_ok=True)
             self.lock = os.open(cache / f"{str(self.prefix).replace('/', '-')}.lock", os.O_CREAT | os.O_RDWR, 0o600)
         except OSError as error:
-            self.module.fail_json(msg=f"{cache} must be a folder that this user may write to: {causes.cause(error, cache)}")
+            self.module.fail_json(msg=f"{cache} must be a folder that this user may write to: {path_errors.cause(error, cache)}")
         deadline = time.monotonic() + self.params["patience"]
         while True:
             try:
@@ -319,8 +320,8 @@ class CondaEnv:
 
     def refuse(self, words: str, where: str = "", *, again: bool = False) -> None:
         """Fail with what an engine said, or with what the system refused it."""
-        why, wall = causes.of_words(words, self.prefix), taken(self.prefix, OTHERS)
-        why = why or (causes.forbidden(Path(wall)) if wall else "")
+        why, wall = path_errors.of_words(words, self.prefix), taken(self.prefix, OTHERS)
+        why = why or (path_errors.forbidden(Path(wall)) if wall else "")
         self.module.fail_json(msg=why or f"{self.prefix}: {where}{words}", again=again and not why)
 
     def uv(self, *arguments: str, stdin: str = "") -> str:
@@ -444,10 +445,10 @@ def settle(module: AnsibleModule, params: dict) -> dict:
     try:
         return (absent if gone else present)(env)
     except OSError as error:  # a full disk, a folder of somebody else
-        module.fail_json(msg=causes.cause(error, env.prefix))
+        module.fail_json(msg=path_errors.cause(error, env.prefix))
 
 
-@causes.told
+@path_errors.told
 def main() -> None:
     """Bring the environment into its state, and those beside it."""
     either = [("environment", "specs")]

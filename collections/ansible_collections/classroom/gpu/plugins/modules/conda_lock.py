@@ -73,8 +73,9 @@ import tempfile
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.classroom.gpu.plugins.module_utils import causes, conda_engine
-from ansible_collections.classroom.gpu.plugins.module_utils.conda_prefix import explicit_text, wanted
+from ansible_collections.classroom.gpu.plugins.module_utils.common import path_errors
+from ansible_collections.classroom.gpu.plugins.module_utils.conda import engine as conda_engine
+from ansible_collections.classroom.gpu.plugins.module_utils.conda.prefix import explicit_text, wanted
 
 ENGINE = conda_engine.__name__
 # Ansible ships modules as a zip file: the engine is imported from wherever this module was.
@@ -104,7 +105,7 @@ def solve(module: AnsibleModule, folder: str) -> dict:
     return conda_engine.reply(done.stdout, done.stderr, done.returncode)
 
 
-@causes.told
+@path_errors.told
 def main() -> None:
     """Write the lock if it differs from what is there."""
     module = AnsibleModule(
@@ -124,7 +125,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             solved = solve(module, folder)
     except (ValueError, OSError) as error:
-        solved = {"error": causes.cause(error).removesuffix(".") if isinstance(error, OSError) else str(error)}
+        solved = {"error": path_errors.cause(error).removesuffix(".") if isinstance(error, OSError) else str(error)}
     except subprocess.TimeoutExpired:
         solved = {"error": f"no solution after {params['patience']} s; is the network slow or gone?"}
     if "error" in solved:

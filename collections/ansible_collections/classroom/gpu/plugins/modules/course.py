@@ -82,9 +82,9 @@ import os
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.classroom.gpu.plugins.module_utils import causes
-from ansible_collections.classroom.gpu.plugins.module_utils.course_checkout import Course, GitError, sentences, settle
-from ansible_collections.classroom.gpu.plugins.module_utils.rights import give_back, told
+from ansible_collections.classroom.gpu.plugins.module_utils.common import path_errors
+from ansible_collections.classroom.gpu.plugins.module_utils.common.rights import give_back, told
+from ansible_collections.classroom.gpu.plugins.module_utils.course.checkout import Course, GitError, sentences, settle
 
 SPEC = {
     "repository": {"type": "str", "required": True},
@@ -95,7 +95,7 @@ SPEC = {
 }
 
 
-@causes.told
+@path_errors.told
 def main() -> None:
     """Compare the checkout with the course, and say what stays different."""
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
@@ -106,8 +106,8 @@ def main() -> None:
     try:
         result = settle(Course(module.params), module.check_mode)
     except GitError as error:
-        module.fail_json(msg=causes.of_words(str(error), dest) or f"{' '.join(str(error).split())}.")
-    if result["left"] and (why := causes.of_words(result["left"], dest)):
+        module.fail_json(msg=path_errors.of_words(str(error), dest) or f"{' '.join(str(error).split())}.")
+    if result["left"] and (why := path_errors.of_words(result["left"], dest)):
         module.fail_json(msg=why)
     result["changed"] |= bool(lost)
     for sentence in sentences(result, module.params["dest"]):

@@ -107,8 +107,8 @@ msg:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.classroom.gpu.plugins.module_utils import causes
-from ansible_collections.classroom.gpu.plugins.module_utils.course_download import DataError, Store, settle, summary
+from ansible_collections.classroom.gpu.plugins.module_utils.common import path_errors
+from ansible_collections.classroom.gpu.plugins.module_utils.course.download import DataError, Store, settle, summary
 
 ITEM = {
     "url": {"type": "str", "required": True},
@@ -126,7 +126,7 @@ SPEC = {
 }
 
 
-@causes.told
+@path_errors.told
 def main() -> None:
     """Bring the data to what the list says."""
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
@@ -135,7 +135,7 @@ def main() -> None:
     except DataError as error:
         module.fail_json(msg=str(error), again=error.again)
     except OSError as error:
-        module.fail_json(msg=causes.cause(error, module.params["root"]))
+        module.fail_json(msg=path_errors.cause(error, module.params["root"]))
     if result["repaired"] and not module.check_mode:
         module.warn(f"Data that were gone or altered are as the course has them again: {', '.join(result['repaired'])}.")
     if result["set_aside"]:

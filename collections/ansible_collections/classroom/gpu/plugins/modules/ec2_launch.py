@@ -86,7 +86,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors, causes, ec2_calls, launch, machines, whose
+from ansible_collections.classroom.gpu.plugins.module_utils.classroom import instances
+from ansible_collections.classroom.gpu.plugins.module_utils.common import path_errors
+from ansible_collections.classroom.gpu.plugins.module_utils.ec2 import client as ec2_client
+from ansible_collections.classroom.gpu.plugins.module_utils.ec2 import errors as ec2_errors
+from ansible_collections.classroom.gpu.plugins.module_utils.ec2 import launch, ownership
 
 LIVES = 100  # machines of one seat that may come and go while EC2 remembers their tokens
 
@@ -99,41 +103,41 @@ class Cloud:
     """The calls of this module, for one class."""
 
     def __init__(self, module: AnsibleAWSModule) -> None:
-        self.params, self.pace, self.ec2 = module.params, ec2_calls.Pace(), ec2_calls.client(module)
+        self.params, self.pace, self.ec2 = module.params, ec2_client.Pace(), ec2_client.client(module)
         self.region = self.ec2.meta.region_name
 
     def machines(self) -> list[dict]:
         """Return every machine of the class that EC2 knows, ended ones as well."""
-        return ec2_calls.machines_of(self.ec2, self.params["classroom"])
+        return ec2_client.machines_of(self.ec2, self.params["classroom"])
 
-    def survey(self) -> whose.Survey:
+    def survey(self) -> ownership.Survey:
         """Return what there is of the class, and whose each machine is."""
-        return whose.survey(partial(ec2_calls.listed, self.ec2), self.params["classroom"], self.params["class_dir"])
+        return ownership.survey(partial(ec2_client.listed, self.ec2), self.params["classroom"], self.params["class_dir"])
 
-    def held(self, claims: list[whose.Claim]) -> list[dict]:
+    def held(self, claims: list[ownership.Claim]) -> list[dict]:
         """Return the seats for which nothing may be done."""
-        return [one._asdict() for one in whose.held(claims, self.params["classroom"], self.region, self.params["seats"]).values()]
+        return [one._asdict() for one in ownership.held(claims, self.params["classroom"], self.region, self.params["seats"]).values()]
 
     def launch(self, seat: str, pool: launch.Pool) -> dict:
         """Return the machine of a seat, launched in a pool unless this very launch was asked for before. Raises Missing."""
         asked = launch.request(self.params, seat, pool)
         for counter in range(LIVES):
             try:
-                machine = ec2_calls.persist(partial(self.run, asked | {"ClientToken": launch.token(asked, counter)}))
-            except ec2_calls.ERRORS as error:
-                if aws_errors.code(error) != launch.USED:
+                machine = ec2_client.persist(partial(self.run, asked | {"ClientToken": launch.token(asked, counter)}))
+            except ec2_client.ERRORS as error:
+                if ec2_errors.code(error) != launch.USED:
                     raise Missing(launch.refusal(error, self.ec2.meta.endpoint_url)) from error
                 continue  # that machine came and went
             gone = machine["State"]["Name"] in launch.GONE
-            if not gone and not whose.moved_on_purpose(machine, (self.params["classroom"], seat)):
+            if not gone and not ownership.moved_on_purpose(machine, (self.params["classroom"], seat)):
                 return self.tagged(machine, seat)
         raise Missing(launch.Refusal("other", "seat", f"It was launched and ended {LIVES} times in a day."))
 
     def tagged(self, machine: dict, seat: str) -> dict:
         """Return a machine that was launched, now or by the same launch before. Raises Missing where its tags are not the seat's by now."""
-        place, own = (self.params["classroom"], seat), machines.tags(machine)
+        place, own = (self.params["classroom"], seat), instances.tags(machine)
         if (own.get("classroom:name"), own.get("classroom:seat")) != place:
-            raise Missing(launch.Refusal("held", "seat", whose.launched_before(machine, place, self.region)))
+            raise Missing(launch.Refusal("held", "seat", ownership.launched_before(machine, place, self.region)))
         return machine
 
     def run(self, asked: dict) -> dict:
@@ -150,7 +154,7 @@ class Class:
         self.pools = [launch.Pool(**pool) for pool in params["pools"]]
         survey = cloud.survey()
         self.missing = launch.held_back([*params["held"], *cloud.held(survey.claims)], params["seats"])
-        self.known = machines.by_seat(survey.machines, params["classroom"])
+        self.known = instances.by_seat(survey.machines, params["classroom"])
         self.found = {seat: self.known[seat][0] for seat in params["seats"] if seat in self.known and seat not in self.missing}
         self.absent = [seat for seat in params["seats"] if seat not in self.known and seat not in self.missing]
         self.seen = survey.machines
@@ -163,19 +167,19 @@ class Class:
         self.settle({seat: machine for seat, machine in self.found.items() if machine["State"]["Name"] == "pending"})
         while seats:
             self.met.clear()
-            with ThreadPoolExecutor(ec2_calls.BURST) as workers:
+            with ThreadPoolExecutor(ec2_client.BURST) as workers:
                 list(workers.map(self.place, seats))
             self.settle({seat: self.launched[seat] for seat in seats if seat in self.launched})
             seats = [seat for seat in seats if self.missing.get(seat, {}).get("reason") in launch.WAITING_MENDS]
             left = until - time.monotonic()
             if left <= 0:
                 break
-            time.sleep(min(ec2_calls.PAUSE, left) if seats else 0)
+            time.sleep(min(ec2_client.PAUSE, left) if seats else 0)
         self.compare()
 
     def compare(self) -> None:
         """Hold seats for which somebody else's run launched another machine at the same time, as the last look tells."""
-        claims = whose.claims_of(self.seen, self.params["classroom"], self.params["class_dir"])
+        claims = ownership.claims_of(self.seen, self.params["classroom"], self.params["class_dir"])
         self.missing |= launch.held_back(self.cloud.held(claims), list(self.launched))
 
     def place(self, seat: str) -> None:
@@ -204,7 +208,7 @@ class Class:
                     late = f"Its machine {machine['InstanceId']} does not run after {self.params['timeout']} seconds."
                     self.lose(seat, machine, launch.Refusal("other", "seat", late))
                 return
-            time.sleep(ec2_calls.POLL)
+            time.sleep(ec2_client.POLL)
 
     def look(self, starting: dict[str, dict]) -> dict[str, dict]:
         """Return the machines that are still starting; one that ended is no seat."""
@@ -236,15 +240,15 @@ def run(cloud: Cloud, params: dict, check: bool) -> dict:
     return {"launched": launched, "found": launch.described(seats.found), "missing": missing, "changed": bool(launched)}
 
 
-@causes.told
+@path_errors.told
 def main() -> None:
     """Launch. What EC2 refuses for single seats is told; what stops everything fails in an organiser's words."""
     module = AnsibleAWSModule(argument_spec=launch.OPTIONS, supports_check_mode=True)
     cloud = Cloud(module)
     try:
         done = run(cloud, module.params, module.check_mode)
-    except ec2_calls.ERRORS as error:
-        module.fail_json(msg=aws_errors.explain(error, cloud.ec2.meta.endpoint_url))
+    except ec2_client.ERRORS as error:
+        module.fail_json(msg=ec2_errors.explain(error, cloud.ec2.meta.endpoint_url))
     module.exit_json(msg=launch.message(done, module.check_mode), **done)
 
 

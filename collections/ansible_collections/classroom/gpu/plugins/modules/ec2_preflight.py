@@ -103,20 +103,8 @@ from functools import partial
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.classroom.gpu.plugins.module_utils import (
-    books,
-    causes,
-    class_hours,
-    ec2_calls,
-    ledger,
-    machines,
-    permissions,
-    plan,
-    quota,
-    roster,
-    whose,
-)
-from ansible_collections.classroom.gpu.plugins.module_utils.class_settings import (
+from ansible_collections.classroom.gpu.plugins.module_utils.classroom import instances, roster, schedule
+from ansible_collections.classroom.gpu.plugins.module_utils.classroom.settings import (
     check_ends,
     check_past,
     check_roster,
@@ -129,7 +117,11 @@ from ansible_collections.classroom.gpu.plugins.module_utils.class_settings impor
     settings_file,
     zone,
 )
-from ansible_collections.classroom.gpu.plugins.module_utils.cloud import Cloud, Denied, Refusal, boto3
+from ansible_collections.classroom.gpu.plugins.module_utils.common import path_errors
+from ansible_collections.classroom.gpu.plugins.module_utils.cost import ledger, ledger_files
+from ansible_collections.classroom.gpu.plugins.module_utils.ec2 import client as ec2_client
+from ansible_collections.classroom.gpu.plugins.module_utils.ec2 import iam_policy, ownership, preflight_report, quota
+from ansible_collections.classroom.gpu.plugins.module_utils.ec2.session import Cloud, Denied, Refusal, boto3
 
 # What was found, before anything was.
 NOTHING = {
@@ -197,7 +189,7 @@ def check_region(cloud: Cloud, params: dict, found: dict) -> None:
             f"This is region {here}, but the class may only touch {home} (classroom_home_region). Type `export AWS_REGION={home}`,"
             f" or write another region into {settings_file(params)}."
         )
-    lives = books.regions(params["class_dir"] or "", found["account"])
+    lives = ledger_files.regions(params["class_dir"] or "", found["account"])
     found["elsewhere"] = {region: seats for region, seats in lives.items() if region != here}
     if found["elsewhere"] and not home and here not in lives:
         region, seats = next(iter(found["elsewhere"].items()))
@@ -259,9 +251,9 @@ def by_class(params: dict, **more: list[str]) -> list[dict]:
     return [tag, *({"Name": name.replace("_", "-"), "Values": values} for name, values in more.items())]
 
 
-def as_seat(instance: dict, held: dict[str, whose.Held]) -> dict:
+def as_seat(instance: dict, held: dict[str, ownership.Held]) -> dict:
     """What a run needs to know of an instance."""
-    tags = machines.tags(instance)
+    tags = instances.tags(instance)
     ends = tags.get("classroom:ends", "")
     return {
         "seat": tags.get("classroom:seat", ""),
@@ -270,21 +262,21 @@ def as_seat(instance: dict, held: dict[str, whose.Held]) -> dict:
         "address": instance.get("PublicIpAddress") or instance.get("PrivateIpAddress", ""),
         "instance_type": instance["InstanceType"],
         "zone": instance["Placement"]["AvailabilityZone"],
-        "ends": ends if class_hours.is_stamp(ends) else "",
+        "ends": ends if schedule.is_stamp(ends) else "",
         "planned": tags.get("classroom:planned", ""),
         "held": tags.get("classroom:seat", "") in held,
     }
 
 
-def survey(cloud: Cloud, params: dict, problems: list[str]) -> whose.Survey:
+def survey(cloud: Cloud, params: dict, problems: list[str]) -> ownership.Survey:
     """Return what there is of the class, and whose each machine is; disks and interfaces that may not be listed tell nothing of that."""
 
     def ask(operation: str, filters: list[dict]) -> list[dict]:
         if operation == "describe_instances":
-            return ec2_calls.items(cloud.ask("ec2", operation, Filters=filters))
-        return ec2_calls.items(attempt(problems, {}, partial(cloud.ask, Filters=filters), "ec2", operation))
+            return ec2_client.items(cloud.ask("ec2", operation, Filters=filters))
+        return ec2_client.items(attempt(problems, {}, partial(cloud.ask, Filters=filters), "ec2", operation))
 
-    return whose.survey(ask, params["classroom"], params["class_dir"] or "")
+    return ownership.survey(ask, params["classroom"], params["class_dir"] or "")
 
 
 def belongings(cloud: Cloud, params: dict) -> dict:
@@ -382,7 +374,7 @@ def check_quota(cloud: Cloud, params: dict, found: dict, problems: list[str]) ->
 def reason(found: dict, params: dict) -> str:
     """Say for AWS what the machines are for."""
     days = ", ".join(dict.fromkeys(str(session.get("day", "")) for session in params["sessions"]))
-    ends = class_hours.words(found["ends"], zone(params)) if found["ends"] not in ("", class_hours.NEVER) else ""
+    ends = schedule.words(found["ends"], zone(params)) if found["ends"] not in ("", schedule.NEVER) else ""
     stop = f"; the machines stop by themselves at {ends}" if ends else ""
     kinds = " or ".join(params["instance_types"])
     return f"a class of {len(found['wanted'])}, each with a {kinds} of their own{f' on {days}' if days else ''}{stop}."
@@ -391,16 +383,16 @@ def reason(found: dict, params: dict) -> str:
 def check_permissions(cloud: Cloud, params: dict, found: dict, problems: list[str]) -> None:
     """Try what the policy allows that this run did not do anyway; tell what is missing."""
     try:
-        policy = permissions.policy(Path(params["policy"]).read_text(encoding="utf-8"))
+        policy = iam_policy.policy(Path(params["policy"]).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         problems.append(f"{params['policy']} tells no policy ({error}), so the permissions were not tried.")
         return
-    needed, odd = permissions.actions(policy), {}
-    for action, asked in permissions.dry_runs(needed, found, params).items():
+    needed, odd = iam_policy.actions(policy), {}
+    for action, asked in iam_policy.dry_runs(needed, found, params).items():
         if action not in cloud.allowed and action not in cloud.denied:
             try_out(cloud, action, asked, odd, problems)
     denied = set(cloud.denied)
-    missing = json.dumps(permissions.narrowed(policy, denied), indent=2).splitlines() if denied else []
+    missing = json.dumps(iam_policy.narrowed(policy, denied), indent=2).splitlines() if denied else []
     untried = [action for action in needed if action not in cloud.allowed | denied and action not in odd]
     found["permissions"] = {
         "allowed": sorted(cloud.allowed & set(needed)),
@@ -444,16 +436,16 @@ def reckon(found: dict, params: dict) -> dict:
     """Return what the wanted seats cost."""
     there = {seat["seat"]: [seat["instance_type"]] for seat in found["existing"]}
     kinds = [there.get(seat, params["instance_types"]) for seat in found["wanted"]]
-    wrong = class_hours.session_problems(params["sessions"], zone(params))
-    return plan.cost(kinds, found["disk_gib"], [] if wrong else class_hours.sessions(params["sessions"], zone(params)))
+    wrong = schedule.session_problems(params["sessions"], zone(params))
+    return preflight_report.cost(kinds, found["disk_gib"], [] if wrong else schedule.sessions(params["sessions"], zone(params)))
 
 
-def look_at_seats(cloud: Cloud, params: dict, found: dict, problems: list[str]) -> whose.Survey:
+def look_at_seats(cloud: Cloud, params: dict, found: dict, problems: list[str]) -> ownership.Survey:
     """Find the wanted seats, which of them exist, and what this run makes of them; return what was seen of the class."""
     seen = survey(cloud, params, problems)
-    held = whose.held(seen.claims, params["classroom"], cloud.region, found["roster"])
-    known = [one for one in seen.machines if one["State"]["Name"] in machines.ALIVE]
-    found["machines"] = [machines.brief(one) for one in known]
+    held = ownership.held(seen.claims, params["classroom"], cloud.region, found["roster"])
+    known = [one for one in seen.machines if one["State"]["Name"] in instances.ALIVE]
+    found["machines"] = [instances.brief(one) for one in known]
     found["seats"] = sorted((as_seat(one, held) for one in known), key=lambda seat: seat["seat"])
     ids = sorted(({seat["seat"] for seat in found["seats"]} | held.keys()) - {""})
     chosen, where = (found["roster"], f"the roster {params['roster']}") if params["launch"] else (ids, f"class {params['classroom']}")
@@ -470,7 +462,7 @@ def look_at_seats(cloud: Cloud, params: dict, found: dict, problems: list[str]) 
     return seen
 
 
-def settle(found: dict, held: dict[str, whose.Held], params: dict, problems: list[str]) -> None:
+def settle(found: dict, held: dict[str, ownership.Held], params: dict, problems: list[str]) -> None:
     """Note the seats that a person has to settle. A launch goes on with the others; another run that names such a seat does not begin."""
     found["held"] = [one._asdict() for one in held.values() if not params["only"] or one.seat in found["wanted"]]
     if params["only"] and not params["launch"]:
@@ -507,10 +499,10 @@ def look(params: dict, found: dict, problems: list[str]) -> None:
         found["changed"] = note(seen, params) or found["changed"]
 
 
-def note(seen: whose.Survey, params: dict) -> bool:
+def note(seen: ownership.Survey, params: dict) -> bool:
     """Note what ran, before EC2 forgets it at a start; tell whether that was new."""
     now = ledger.stamp(datetime.now(UTC))
-    return books.Books(params["class_dir"], seen.look, now, params["check"], params["warn"]).note()
+    return ledger_files.Books(params["class_dir"], seen.look, now, params["check"], params["warn"]).note()
 
 
 def write_plan(found: dict, problems: list[str], params: dict) -> bool:
@@ -526,7 +518,7 @@ def write_plan(found: dict, problems: list[str], params: dict) -> bool:
         return False
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".plan", delete=False, encoding="utf-8") as file:
-        file.write(json.dumps({"made": f"{datetime.now(UTC):{class_hours.STAMP}}"} | json.loads(text), indent=2) + "\n")
+        file.write(json.dumps({"made": f"{datetime.now(UTC):{schedule.STAMP}}"} | json.loads(text), indent=2) + "\n")
     Path(file.name).replace(path)
     return True
 
@@ -535,7 +527,7 @@ def report(found: dict, problems: list[str], params: dict) -> None:
     """Add the lines for an organiser, and keep a page's findings."""
     if params["launch"]:
         found["cost"] = reckon(found, params)
-    found["plan"] = (plan.page if params["page"] else plan.short)(found, params, zone(params))
+    found["plan"] = (preflight_report.page if params["page"] else preflight_report.short)(found, params, zone(params))
     found["quotas"] = [one._asdict() | {"family": one.family._asdict()} for one in found["quotas"]]
     # A class that lives in another region gets no folder here.
     has_place = params["class_dir"] and (not found["elsewhere"] or Path(params["class_dir"]).is_dir())
@@ -543,7 +535,7 @@ def report(found: dict, problems: list[str], params: dict) -> None:
         found["changed"] = write_plan(found, problems, params) or found["changed"]
 
 
-@causes.told
+@path_errors.told
 def main() -> None:
     """Look, then answer with what was found or with all that is wrong."""
     text = {name: {"type": "str"} for name in ("region", "image", "course")}

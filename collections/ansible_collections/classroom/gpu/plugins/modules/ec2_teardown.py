@@ -48,8 +48,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.classroom.gpu.plugins.module_utils import aws_errors, causes, ec2_calls, roster, teardown, whose
-from ansible_collections.classroom.gpu.plugins.module_utils.teardown import Kind, Thing
+from ansible_collections.classroom.gpu.plugins.module_utils.classroom import roster
+from ansible_collections.classroom.gpu.plugins.module_utils.common import path_errors
+from ansible_collections.classroom.gpu.plugins.module_utils.ec2 import client as ec2_client
+from ansible_collections.classroom.gpu.plugins.module_utils.ec2 import errors as ec2_errors
+from ansible_collections.classroom.gpu.plugins.module_utils.ec2 import ownership, teardown
+from ansible_collections.classroom.gpu.plugins.module_utils.ec2.teardown import Kind, Thing
 
 BATCH = 100  # machines a TerminateInstances
 POLL = 5.0  # seconds between two rounds
@@ -78,7 +82,7 @@ class Cloud:
     """What EC2 has of one class, or of some of its seats. `denied` holds the kinds that these credentials may not list, with the reason."""
 
     def __init__(self, module: AnsibleAWSModule) -> None:
-        self.ec2, self.classroom, self.class_dir = ec2_calls.patient(module), module.params["classroom"], module.params["class_dir"]
+        self.ec2, self.classroom, self.class_dir = ec2_client.patient(module), module.params["classroom"], module.params["class_dir"]
         self.region, self.seats, self.machine = self.ec2.meta.region_name, roster.chosen(module.params["only"]), module.params["machine"]
         self.kinds = [kind for kind in teardown.KINDS if not self.seats or kind.name not in ("security-group", "key-pair")]
         self.denied: dict[str, str] = {}
@@ -90,8 +94,8 @@ class Cloud:
             if self.ec2.can_paginate(operation):
                 return self.ec2.get_paginator(operation).paginate(Filters=given).build_full_result()[key]
             return getattr(self.ec2, operation)(Filters=given)[key]
-        except ec2_calls.ANSWERED as error:
-            if aws_errors.code(error) not in aws_errors.DENIED:
+        except ec2_client.ANSWERED as error:
+            if ec2_errors.code(error) not in ec2_errors.DENIED:
                 raise
             self.denied[kind] = teardown.refusal(error, "")
             return []
@@ -99,11 +103,11 @@ class Cloud:
     def listed(self, operation: str, filters: list[dict]) -> list[dict]:
         """Return everything that one of LOOKS lists, machines by themselves."""
         kind, key = LOOKS[operation]
-        return ec2_calls.items({key: self.ask(kind, operation, key, *((one["Name"], one["Values"]) for one in filters))})
+        return ec2_client.items({key: self.ask(kind, operation, key, *((one["Name"], one["Values"]) for one in filters))})
 
-    def survey(self) -> whose.Survey:
+    def survey(self) -> ownership.Survey:
         """Return what there is of the class, and whose each machine is."""
-        return whose.survey(self.listed, self.classroom, self.class_dir)
+        return ownership.survey(self.listed, self.classroom, self.class_dir)
 
     def items(self, volumes: list[dict]) -> list[tuple[Kind, dict]]:
         """Return everything but machines, in the order in which it can go; volumes are known. With one machine goes what is its own."""
@@ -155,24 +159,24 @@ class Teardown:
         self.alive = [machine for machine in self.machines if machine["State"]["Name"] != "terminated"]
         self.sizes = {item["VolumeId"]: item["Size"] for item in survey.volumes}
 
-    def is_aimed_at(self, one: whose.Claim) -> bool:
+    def is_aimed_at(self, one: ownership.Claim) -> bool:
         """Tell whether a machine is to end: one of the class's by its tag, and of the seats', that nothing says to be another's."""
         if self.cloud.machine or one.id in self.kept:
             return one.id == self.cloud.machine
         return self.is_meant(one.tagged)
 
-    def is_meant(self, place: whose.Place) -> bool:
+    def is_meant(self, place: ownership.Place) -> bool:
         """Tell whether this run is about a place: one of the class's, or of its seats."""
         return place[0] == self.cloud.classroom and (not self.cloud.seats or place[1] in self.cloud.seats)
 
-    def keep(self, claims: list[whose.Claim]) -> Iterator[tuple[str, str]]:
+    def keep(self, claims: list[ownership.Claim]) -> Iterator[tuple[str, str]]:
         """Yield the machines that are left as nobody knows for sure whether they are meant, each with what puts its tags back."""
         classroom = self.cloud.classroom
         for one in claims if not self.cloud.machine else ():
             meant = [seat for _, seat in filter(self.is_meant, (one.tagged, one.was))]
             is_doubtful = not one.is_sure if self.cloud.seats else {one.tagged[0], one.place[0]} != {classroom}
             if one.is_alive and is_doubtful and meant:
-                yield one.id, whose.misplaced(meant[0], [one], classroom, self.cloud.region).message
+                yield one.id, ownership.misplaced(meant[0], [one], classroom, self.cloud.region).message
 
     def check(self) -> None:
         """Refuse seats of which there is nothing, and a machine that is not one of the class's, or of the seat's, by its tags."""
@@ -184,10 +188,10 @@ class Teardown:
         if missing := [seat for seat in self.cloud.seats if seat not in known]:
             raise Unknown(f"-e seats= names {', '.join(missing)}, of which class {self.cloud.classroom} has nothing at EC2.")
 
-    def check_machine(self, name: str, one: whose.Claim | None) -> None:
+    def check_machine(self, name: str, one: ownership.Claim | None) -> None:
         """Refuse a machine that is not one of the class's, or of the seat's, by its tags."""
         if not one or one.tagged[0] != self.cloud.classroom:
-            back = f" {whose.misplaced(one.place[1], [one], self.cloud.classroom, self.cloud.region).message}" if one else ""
+            back = f" {ownership.misplaced(one.place[1], [one], self.cloud.classroom, self.cloud.region).message}" if one else ""
             raise Unknown(f"-e machine={name} names no machine with the tag of class {self.cloud.classroom}.{back}")
         if self.cloud.seats and one.tagged[1] not in self.cloud.seats:
             raise Unknown(f"-e machine={name} is not {', '.join(self.cloud.seats)}: its tag says {one.tagged[1] or 'no seat'}.")
@@ -264,7 +268,7 @@ class Teardown:
         """End some machines. EC2 ends none of a call, or not all, because of one: so halve it until that one stands alone."""
         try:
             self.cloud.ec2.terminate_instances(InstanceIds=[machine["InstanceId"] for machine in batch])
-        except ec2_calls.ANSWERED as error:
+        except ec2_client.ANSWERED as error:
             if len(batch) > 1 and not teardown.concerns_all(error):
                 self.terminate(batch[: len(batch) // 2])
                 self.terminate(batch[len(batch) // 2 :])
@@ -291,7 +295,7 @@ class Teardown:
         resource = item[kind.id]
         try:
             getattr(self.cloud.ec2, kind.deleting)(**{kind.by: item[kind.by]})
-        except ec2_calls.ANSWERED as error:
+        except ec2_client.ANSWERED as error:
             if teardown.is_held(error) and kind.name == "security-group":
                 self.hold_group(resource)
             elif teardown.is_held(error) or teardown.is_gone(error):
@@ -333,15 +337,15 @@ def run(cloud: Cloud, timeout: float, check: bool) -> dict:
     return told | {"changed": bool(ending), "lines": lines, "msg": msg}
 
 
-@causes.told
+@path_errors.told
 def main() -> None:
     """End the class. What EC2 refuses for single things is told; what stops everything fails in an organiser's words."""
     module = AnsibleAWSModule(argument_spec=OPTIONS, supports_check_mode=True)
     cloud = Cloud(module)
     try:
         done = run(cloud, module.params["timeout"], module.check_mode)
-    except ec2_calls.ERRORS as error:
-        module.fail_json(msg=f"{aws_errors.explain(error, cloud.ec2.meta.endpoint_url)} When that is mended, {teardown.AGAIN}.")
+    except ec2_client.ERRORS as error:
+        module.fail_json(msg=f"{ec2_errors.explain(error, cloud.ec2.meta.endpoint_url)} When that is mended, {teardown.AGAIN}.")
     except Unknown as unknown:
         module.fail_json(msg=str(unknown))
     module.exit_json(**done)

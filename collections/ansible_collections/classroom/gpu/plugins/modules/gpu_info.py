@@ -87,10 +87,11 @@ reason:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.classroom.gpu.plugins.module_utils import causes, gpu_probe
+from ansible_collections.classroom.gpu.plugins.module_utils.common import path_errors
+from ansible_collections.classroom.gpu.plugins.module_utils.gpu import probe as gpu_probe
 
 
-@causes.told
+@path_errors.told
 def main() -> None:
     """Read, and return what was read."""
     module = AnsibleModule(argument_spec={"wanted": {"type": "str", "default": ""}}, supports_check_mode=True)

@@ -32,7 +32,7 @@ import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.classroom.gpu.plugins.module_utils import causes
+from ansible_collections.classroom.gpu.plugins.module_utils.common import path_errors
 
 GIB = 2**30
 BLOCKS = Path("/sys/class/block")
@@ -87,7 +87,7 @@ def grow_files(module: AnsibleModule, command: list[str], path: str) -> None:
     code, stdout, stderr = module.run_command(command, environ_update=ENGLISH)
     words = (stderr or stdout).strip()
     if code:
-        raise Refused(causes.of_words(words, path) or f"{' '.join(command)}: {' '.join(words.split())}.")
+        raise Refused(path_errors.of_words(words, path) or f"{' '.join(command)}: {' '.join(words.split())}.")
 
 
 def run(module: AnsibleModule) -> dict:
@@ -109,7 +109,7 @@ def run(module: AnsibleModule) -> dict:
     return {"changed": changed or after != before, "msg": f"{path} had {before / GIB:.1f} GiB, and has {after / GIB:.1f} GiB."}
 
 
-@causes.told
+@path_errors.told
 def main() -> None:
     """Grow, or say why not."""
     spec = {

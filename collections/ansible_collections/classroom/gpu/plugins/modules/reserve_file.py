@@ -54,7 +54,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.classroom.gpu.plugins.module_utils import causes
+from ansible_collections.classroom.gpu.plugins.module_utils.common import path_errors
 
 MIB = 1 << 20
 
@@ -104,7 +104,7 @@ def bring(path: Path, size: int, said: Path) -> None:
         said.unlink()
 
 
-@causes.told
+@path_errors.told
 def main() -> None:
     """Look at the reserve, and make it where there is room."""
     arguments = {name: {"type": "int", "required": True} for name in ("size_mib", "spare_mib")}
@@ -125,7 +125,7 @@ def main() -> None:
         if not module.check_mode:
             bring(path, size, said)
     except OSError as error:
-        module.fail_json(msg=f"The reserve {path} cannot be made: {causes.sentence(error.errno, path)}")
+        module.fail_json(msg=f"The reserve {path} cannot be made: {path_errors.sentence(error.errno, path)}")
     module.exit_json(changed=True, **found)
 
 

@@ -68,7 +68,7 @@ import traceback
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.classroom.gpu.plugins.module_utils import causes
+from ansible_collections.classroom.gpu.plugins.module_utils.common import path_errors
 
 try:
     from cryptography import x509
@@ -170,7 +170,7 @@ class Seat:
             path.chmod(mode)
 
 
-@causes.told
+@path_errors.told
 def main() -> None:
     """Look, mend, and ask."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
@@ -182,7 +182,7 @@ def main() -> None:
     except KeyError:
         module.fail_json(msg=f"The seat has no user {module.params['owner']}, whom {module.params['key']} is to belong to.")
     except OSError as error:
-        module.fail_json(msg=causes.cause(error))
+        module.fail_json(msg=path_errors.cause(error))
     key = private_key(content(seat.key))
     asked = {"request": request(key)} if key else {}
     module.exit_json(changed=bool(seat.done), done=seat.done, chain=text(seat.path), **asked)

@@ -87,7 +87,9 @@ import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.classroom.gpu.plugins.module_utils import causes, gpu_probe, troubles
+from ansible_collections.classroom.gpu.plugins.module_utils.common import path_errors
+from ansible_collections.classroom.gpu.plugins.module_utils.gpu import probe as gpu_probe
+from ansible_collections.classroom.gpu.plugins.module_utils.seat import health as seat_health
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 BILLION = 10**9
@@ -123,14 +125,14 @@ def home(user: str) -> Path:
 def looked(module: AnsibleModule) -> tuple[dict, list[str], list[str]]:
     """Return what the seat says of its port, what is wrong with the seat, and what only deserves a warning."""
     params = module.params
-    unit, stopped, waiting = troubles.service(module, params["service"])
-    inside, other = troubles.door(module, params["port"], unit["ControlGroup"])
-    failed, others = troubles.services(module)
-    found = [*troubles.disks(params["folders"]), *stopped, *other, *failed, *troubles.packages(module), *troubles.names(module)]
-    return inside | {"startup": troubles.startup(home(params["user"]))}, found, [*waiting, *others]
+    unit, stopped, waiting = seat_health.service(module, params["service"])
+    inside, other = seat_health.door(module, params["port"], unit["ControlGroup"])
+    failed, others = seat_health.services(module)
+    found = [*seat_health.disks(params["folders"]), *stopped, *other, *failed, *seat_health.packages(module), *seat_health.names(module)]
+    return inside | {"startup": seat_health.startup(home(params["user"]))}, found, [*waiting, *others]
 
 
-@causes.told
+@path_errors.told
 def main() -> None:
     """Read, and return what was read."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)

@@ -187,8 +187,10 @@ from pathlib import Path
 from shlex import quote
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.classroom.gpu.plugins.module_utils import causes, gpu_proof, layers
-from ansible_collections.classroom.gpu.plugins.module_utils.jupyter import (
+from ansible_collections.classroom.gpu.plugins.module_utils.classroom.password import seat_password
+from ansible_collections.classroom.gpu.plugins.module_utils.common import path_errors
+from ansible_collections.classroom.gpu.plugins.module_utils.gpu import proof as gpu_proof
+from ansible_collections.classroom.gpu.plugins.module_utils.jupyter.client import (
     REPLY,
     Jupyter,
     JupyterError,
@@ -199,7 +201,7 @@ from ansible_collections.classroom.gpu.plugins.module_utils.jupyter import (
     websocket,
     within,
 )
-from ansible_collections.classroom.gpu.plugins.module_utils.password import seat_password
+from ansible_collections.classroom.gpu.plugins.module_utils.stack import layers
 
 SESSION = "proof of this seat"
 DOOR = 15  # seconds for all that leads to the kernels: address, certificate, password
@@ -590,7 +592,7 @@ def identity_of(params: dict) -> dict:
     return {key: params[key] for key in ("seat", "instance_id", "boot_id", "stack_digest")} | {"evidence": seen}
 
 
-@causes.told
+@path_errors.told
 def main() -> None:
     """Use the last proof if it holds and the seat answers, else prove the seat."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)

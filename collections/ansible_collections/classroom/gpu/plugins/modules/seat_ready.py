@@ -98,7 +98,8 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.facts.system.distribution import DistributionFactCollector
-from ansible_collections.classroom.gpu.plugins.module_utils import causes, way_in
+from ansible_collections.classroom.gpu.plugins.module_utils.common import path_errors
+from ansible_collections.classroom.gpu.plugins.module_utils.seat import way_in
 
 STATIC = Path("/etc/hostname")
 # https://docs.cloud-init.io/en/latest/explanation/return_codes.html: 2 is a boot that finished, with errors that it could get over.
@@ -155,7 +156,7 @@ ARGUMENTS = {
 }
 
 
-@causes.told
+@path_errors.told
 def main() -> None:
     """Wait, keep the ways in, name, and tell."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)

@@ -63,9 +63,9 @@ from hashlib import sha256
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.classroom.gpu.plugins.module_utils import causes
-from ansible_collections.classroom.gpu.plugins.module_utils.rights import give_back, told
-from ansible_collections.classroom.gpu.plugins.module_utils.wheels import distributions, name, whole
+from ansible_collections.classroom.gpu.plugins.module_utils.common import path_errors
+from ansible_collections.classroom.gpu.plugins.module_utils.common.rights import give_back, told
+from ansible_collections.classroom.gpu.plugins.module_utils.conda.wheels import distributions, name, whole
 
 # Written when all is installed: what the environment was made from. Its time says since when nothing may have changed.
 STATE = "uv_env.json"
@@ -99,7 +99,7 @@ def run(module: AnsibleModule, *command: str, stdin: str | None = None) -> None:
     code, stdout, stderr = module.run_command([*command], data=stdin, environ_update=environment)
     if code:
         path, words = module.params["path"], (stderr.strip() or stdout.strip())[-1500:]
-        module.fail_json(msg=causes.of_words(words, path) or f"{path}: '{' '.join(command[:3])}' failed: {words}", rc=code)
+        module.fail_json(msg=path_errors.of_words(words, path) or f"{path}: '{' '.join(command[:3])}' failed: {words}", rc=code)
 
 
 def bootstrap(module: AnsibleModule, prefix: Path) -> None:
@@ -129,7 +129,7 @@ def record(prefix: Path, digest: str) -> None:
     draft.replace(prefix / STATE)
 
 
-@causes.told
+@path_errors.told
 def main() -> None:
     """Compare the environment with its lock, and make them agree."""
     module = AnsibleModule(

@@ -9,9 +9,9 @@ import ssl
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ansible_collections.classroom.gpu.plugins.module_utils import way_in
-from ansible_collections.classroom.gpu.plugins.module_utils.jupyter import Jupyter, JupyterError
-from ansible_collections.classroom.gpu.plugins.module_utils.password import seat_password
+from ansible_collections.classroom.gpu.plugins.module_utils.classroom.password import seat_password
+from ansible_collections.classroom.gpu.plugins.module_utils.jupyter.client import Jupyter, JupyterError
+from ansible_collections.classroom.gpu.plugins.module_utils.seat import way_in
 
 SESSION = "way in of this seat"
 CONNECT, SECONDS = 4, 60

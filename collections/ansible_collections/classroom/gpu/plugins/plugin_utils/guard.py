@@ -13,7 +13,7 @@ import yaml
 from ansible import constants, context
 from ansible.utils.display import Display
 from ansible.utils.vars import load_extra_vars
-from ansible_collections.classroom.gpu.plugins.module_utils import roster
+from ansible_collections.classroom.gpu.plugins.module_utils.classroom import roster
 
 ROOT = Path(__file__).parents[6]
 SWITCHES = ("seats", "confirm", "machine", "interrupt", "reprove", "fresh_course", "ends", "here", "instance_type", "gib")

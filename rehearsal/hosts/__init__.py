@@ -1,0 +1,1 @@
+"""Hosts: containers that run systemd and sshd, with their disks, network and firewall."""

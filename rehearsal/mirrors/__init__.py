@@ -1,0 +1,1 @@
+"""Mirrors: what a seat installs from, and how it is made."""
