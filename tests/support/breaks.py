@@ -160,7 +160,7 @@ PORTS = {
         "apt-get -qq install --yes nftables >/dev/null; nft add table inet own;"
         " nft add chain inet own in '{ type filter hook input priority 0; }';"
         " nft add rule inet own in tcp dport 8888 drop",
-        "rule on the seat",
+        "rule of the seat's firewall",
         "nft delete table inet own",
     ),
     "another service on the port": Break(

@@ -68,6 +68,16 @@ def test_a_changed_unit_that_runs_is_read_anew_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("check", [False, True])
+def test_what_a_timer_started_and_failed_is_run_again(check: bool) -> None:
+    failed = READ | {"ActiveState": "failed"}
+    machine = Machine({"a.timer": WELL, "a.service": failed, "b.service": failed}, check=check)
+    assert systemd_units.settle(machine, ["a.timer"], ["a.service", "a.timer", "b.service"], []) == {"a.service": ["start"]}
+    assert machine.commands == ([] if check else ["start a.service"])
+    with pytest.raises(systemd_units.Broken, match="'systemctl start a.service' failed: Unit is broken"):
+        systemd_units.settle(Machine({"a.timer": WELL, "a.service": failed}, refuses="start"), ["a.timer"], ["a.service"], [])
+
+
+@pytest.mark.parametrize("check", [False, True])
 def test_what_a_killed_run_left_unread_is_read(check: bool) -> None:
     stale = {"a.timer": WELL, "a.service": READ | {"NeedDaemonReload": "yes"}}
     machine = Machine(stale, {"a.timer": WELL, "a.service": READ}, check=check)

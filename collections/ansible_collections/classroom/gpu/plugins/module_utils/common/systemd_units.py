@@ -39,6 +39,11 @@ def due(state: dict[str, str]) -> list[str]:
     return steps if state["ActiveState"] in RUNNING else [*steps, "start"]
 
 
+def started_by(timer: str) -> str:
+    """Return the name of the service that a timer starts, as systemd has it unless told otherwise."""
+    return f"{timer.removesuffix('.timer')}.service" if timer.endswith(".timer") else ""
+
+
 def systemctl(module: AnsibleModule, *arguments: str) -> str:
     """Run systemctl and return what it prints; raises Broken."""
     code, stdout, stderr = module.run_command(["systemctl", *arguments])
@@ -58,7 +63,8 @@ def settle(module: AnsibleModule, wanted: list[str], written: list[str], changed
     """Keep the wanted units enabled and running, and return what was, or in check mode would be, done to each unit.
 
     written: all units whose files are this call's; changed: those of them that it has just changed. systemd reads its files anew where
-    one of them is changed, or where it says itself that a run that was killed has left one unread.
+    one of them is changed, or where it says itself that a run that was killed has left one unread. A written service that its timer
+    started, and that failed, is run again at once: what kept it from its work may be put right by now, and if not, it is named here.
     """
     names = list(dict.fromkeys([*wanted, *written]))
     if not names:
@@ -76,6 +82,11 @@ def settle(module: AnsibleModule, wanted: list[str], written: list[str], changed
             done[name] = [*done.get(name, []), *steps]
             for step in [] if module.check_mode else steps:
                 systemctl(module, step, name)
+    for name in written:
+        if name in map(started_by, wanted) and states[name]["ActiveState"] == "failed":
+            done[name] = [*done.get(name, []), "start"]
+            if not module.check_mode:
+                systemctl(module, "start", name)
     return done
 
 
