@@ -57,7 +57,7 @@ molecule: setup  ## Every role on hosts of the rehearsal's cloud, two scenarios 
 	@mkdir -p test-results
 	python -m rehearsal up
 	$(ENTER)
-	(cd molecule && printf '%s\n' $(LONG) *) | awk '!seen[$$0]++' |
+	(cd molecule && printf '%s\n' $(LONG) */) | sed 's,/$$,,' | awk '!seen[$$0]++' |
 	  grep --invert-match --line-regexp --fixed-strings "$$(printf '%s\n' shared $(SKIP))" | xargs -P2 -I@ sh -c '
 	  if molecule test -s @ >test-results/molecule-@.log 2>&1; then echo "molecule: @ passed"
 	  else grep --after-context=25 fatal: test-results/molecule-@.log | tail -n 80; tail -n 15 test-results/molecule-@.log; echo "molecule: @ FAILED"; exit 1; fi'
