@@ -152,15 +152,20 @@ def page(lines: Mapping[str, Sequence[str]], machine: str) -> str:
 
 INTRODUCTION = """# Figures
 
-What `make bench` measured: today's build beside an earlier one, in turn (earlier, today, earlier, today) on the same seats of a
-rehearsal with the stack `minimal`. The ratio is the median of the pairs' ratios: today's part of what the earlier build takes, so
-that less is better. Ratios are what is meant to hold elsewhere; the two columns marked "here" are medians on this one machine,
-whose seats share its cores with the controller. Nothing asserts a time.
+What `make bench` measured: today's build beside an earlier one, in turn (earlier, today, earlier, today).
+Both run on the same seats of a rehearsal with the stack `minimal`. The ratio is the median of the pairs'
+ratios: today's part of what the earlier build takes, so that less is better. Ratios are what is meant to hold
+elsewhere. The two columns marked "here" are medians on this one machine, whose seats share its cores with the
+controller. Nothing asserts a time.
 
-- CPU is user and system time of `ansible-playbook` and all that it waited for on the controller; the seats are not in it.
-- A run with nothing to do counts once it reports `changed=0`: what the other build left is put right by a run before, uncounted.
-- Each run makes its own SSH connections. What a build keeps from run to run is in place, as for an organiser's second run.
+- CPU is user and system time of `ansible-playbook` and all that it waited for on the controller; the seats
+  are not in it.
+- A run with nothing to do counts once it reports `changed=0`: what the other build left is put right by a run
+  before, uncounted.
+- Each run makes its own SSH connections. What a build keeps from run to run is in place, as for an
+  organiser's second run.
 - Ansible's default settings are no pipelining, 5 forks, and no payloads of modules kept from run to run.
-- A commit with `+` was measured with changes that were not committed. A line keeps commits and date until it is measured again.
+- A commit with `+` was measured with changes that were not committed. A line keeps commits and date until it
+  is measured again.
 
 """
